@@ -1,0 +1,135 @@
+"""Greedy search, beam search and sampling, batched, for any model with a step interface."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Generator, Tensor
+
+from nlg_distill.data.batch import SpecialIds
+from nlg_distill.models.output import ModelOutput
+
+
+class DecoderState(Protocol):
+    """What a model carries from one step to the next."""
+
+    def reorder(self, parents: Int[Tensor, "sources beam"]) -> Self:
+        """Hypothesis `b` of source `s` continues from hypothesis `parents[s, b]`."""
+        ...
+
+    def keep(self, sources: Int[Tensor, " kept"]) -> Self:
+        """The state of these sources alone."""
+        ...
+
+
+class StepModel(Protocol):
+    """A model that writes one token at a time."""
+
+    def start(
+        self,
+        source_ids: Int[Tensor, "sources source"],
+        source_mask: Bool[Tensor, "sources source"],
+    ) -> Any:
+        """Encodes the sources; the state holds one hypothesis per source."""
+        ...
+
+    def step(self, token_ids: Int[Tensor, "sources beam"], state: Any) -> tuple[ModelOutput, Any]:
+        """Reads one token per hypothesis and gives the hidden states that predict the next."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A text the model wrote, without special tokens.
+
+    `log_prob` is the sum over its tokens in nats, the end token included when it was reached.
+    """
+
+    token_ids: list[int]
+    log_prob: float
+    score: float
+
+
+@dataclass(frozen=True)
+class LengthLimit:
+    """At most `ratio * source tokens + extra` target tokens, the end token included."""
+
+    ratio: float = 2.0
+    extra: int = 10
+
+    def __call__(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """The limit for each source."""
+        return (self.ratio * source_mask.sum(dim=1)).long() + self.extra
+
+
+def beam_search(
+    model: StepModel,
+    source_ids: Int[Tensor, "sources source"],
+    source_mask: Bool[Tensor, "sources source"],
+    special: SpecialIds,
+    *,
+    beam_size: int,
+    num_hypotheses: int = 1,
+    length_penalty: float = 1.0,
+    limit: LengthLimit = LengthLimit(),  # noqa: B008
+) -> list[list[Hypothesis]]:
+    r"""The best texts found for each source, best first.
+
+    A hypothesis ends when its end token is among the `beam_size` best candidates of a step; a source
+    ends when `beam_size` hypotheses have. Scores are $\log p(y|x) / |y|^\alpha$ with $\alpha$ the
+    `length_penalty` and $|y|$ counting the end token.
+    """
+    if not 1 <= num_hypotheses <= beam_size:
+        raise ValueError(f"num_hypotheses must be in [1, beam_size={beam_size}], got {num_hypotheses}")
+    device = source_ids.device
+    finished: list[list[Hypothesis]] = [[] for _ in source_ids]
+    sources = torch.arange(len(source_ids), device=device)
+    limits = limit(source_mask)
+    state = model.start(source_ids, source_mask)
+    tokens = torch.full((len(sources), 1), special.begin, device=device)
+    log_probs = torch.zeros(len(sources), 1, device=device)
+    history = tokens[:, :, None][:, :, :0]  # [sources, beam, written]
+
+    while len(sources):
+        output, state = model.step(tokens, state)
+        length = history.shape[2] + 1
+        following = _next_log_probs(output, special, must_end=limits == length)
+        vocab = following.shape[-1]
+        candidates = (log_probs[:, :, None] + following).flatten(1)
+        best, flat = candidates.topk(min(2 * beam_size, candidates.shape[1]))
+        parents, tokens = flat // vocab, flat % vocab
+        ends = tokens == special.end
+
+        ending = (ends & best.isfinite())[:, :beam_size]
+        for row, rank in ending.nonzero().tolist():
+            log_prob = best[row, rank].item()
+            written = history[row, parents[row, rank]].tolist()
+            score = log_prob / length**length_penalty
+            finished[sources[row]].append(Hypothesis(written, log_prob, score))
+
+        log_probs, live = best.masked_fill(ends, float("-inf")).topk(min(beam_size, best.shape[1]))
+        parents, tokens = parents.gather(1, live), tokens.gather(1, live)
+        rows = torch.arange(len(sources), device=device)[:, None]
+        history = torch.cat([history[rows, parents], tokens[:, :, None]], dim=2)
+        state = state.reorder(parents)
+
+        num_finished = torch.tensor([len(finished[s]) for s in sources.tolist()], device=device)
+        going = ((num_finished < beam_size) & log_probs[:, 0].isfinite()).nonzero().flatten()
+        if len(going) < len(sources):
+            sources, limits, state = sources[going], limits[going], state.keep(going)
+            tokens, log_probs, history = tokens[going], log_probs[going], history[going]
+
+    return [sorted(f, key=lambda h: -h.score)[:num_hypotheses] for f in finished]
+
+
+def _next_log_probs(
+    output: ModelOutput, special: SpecialIds, must_end: Bool[Tensor, " sources"]
+) -> Float[Tensor, "sources beam vocab"]:
+    log_probs = output.logits.float().log_softmax(dim=-1)
+    log_probs[:, :, [special.pad, special.begin]] = float("-inf")
+    if must_end.any():
+        end = log_probs[must_end, :, special.end]
+        log_probs[must_end] = float("-inf")
+        log_probs[must_end, :, special.end] = end
+    return log_probs

@@ -1,0 +1,202 @@
+"""LSTM encoder-decoder with global attention.
+
+Luong, Pham and Manning, "Effective Approaches to Attention-based Neural Machine Translation",
+2015, https://arxiv.org/abs/1508.04025, sections 3 and 3.1 (global attention, the *general* score).
+Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947,
+section 4.1, name the sizes (4x1000, 2x500, 2x300, 2x100).
+
+Deviation: no input feeding, so that all target positions of a training batch run in parallel.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.models.output import ModelOutput
+
+
+@dataclass(frozen=True)
+class LSTMState:
+    """What the decoder remembers: the encoded sources, and one recurrent state per hypothesis."""
+
+    memory: Float[Tensor, "sources source hidden"]
+    keys: Float[Tensor, "sources source hidden"]
+    mask: Bool[Tensor, "sources source"]
+    hidden: Float[Tensor, "layers sources beam hidden"]
+    cell: Float[Tensor, "layers sources beam hidden"]
+
+    def reorder(self, parents: Int[Tensor, "sources beam"]) -> Self:
+        """Hypothesis `b` of source `s` continues from hypothesis `parents[s, b]` of the same source."""
+        rows = torch.arange(len(parents), device=parents.device)[:, None]
+        return replace(self, hidden=self.hidden[:, rows, parents], cell=self.cell[:, rows, parents])
+
+    def keep(self, sources: Int[Tensor, " kept"]) -> Self:
+        """The state of these sources alone, in this order."""
+        return replace(
+            self,
+            memory=self.memory[sources],
+            keys=self.keys[sources],
+            mask=self.mask[sources],
+            hidden=self.hidden[:, sources],
+            cell=self.cell[:, sources],
+        )
+
+
+class SequenceDropout(nn.Module):
+    """Dropout with one mask for all positions of a sequence.
+
+    Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural
+    Networks", 2016, https://arxiv.org/abs/1512.05287, section 4. Also cheaper than a mask per
+    position: drawing random numbers on a CPU is slow.
+    """
+
+    def __init__(self, probability: float) -> None:
+        """`probability` of dropping a feature, in [0, 1)."""
+        super().__init__()
+        self.probability = probability
+
+    def forward(
+        self, states: Float[Tensor, "batch time features"]
+    ) -> Float[Tensor, "batch time features"]:
+        """The states with some features zeroed and the others scaled up, in training only."""
+        if not self.training or self.probability == 0:
+            return states
+        kept = 1.0 - self.probability
+        mask = torch.empty_like(states[:, :1]).bernoulli_(kept)
+        return states * (mask / kept)
+
+
+class LSTMEncoderDecoder(nn.Module):
+    """An encoder LSTM, a decoder LSTM that starts from its last state, and attention between them."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        embedding_size: int,
+        hidden_size: int,
+        num_layers: int,
+        dropout: float,
+        bidirectional: bool,
+        tie_embeddings: bool,
+    ) -> None:
+        """Builds the parameters.
+
+        Args:
+            vocab_size: number of pieces, shared by source and target.
+            embedding_size: width of the embeddings and of the states given to the projection.
+            hidden_size: width of the recurrent states.
+            num_layers: layers of the encoder and of the decoder.
+            dropout: probability in [0, 1) on embeddings, between layers and before the projection.
+            bidirectional: the encoder reads both ways, with half of `hidden_size` each way.
+            tie_embeddings: source, target and output embeddings are one matrix.
+
+        Raises:
+            ValueError: if a size is not positive, `hidden_size` is odd in a bidirectional model,
+                or `dropout` is outside [0, 1).
+        """
+        super().__init__()
+        for name, size in [
+            ("vocab_size", vocab_size),
+            ("embedding_size", embedding_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ]:
+            if size < 1:
+                raise ValueError(f"{name} must be positive, got {size}")
+        if bidirectional and hidden_size % 2:
+            raise ValueError(f"hidden_size must be even when bidirectional, got {hidden_size}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+
+        self.source_embedding = nn.Embedding(vocab_size, embedding_size)
+        self.target_embedding = nn.Embedding(vocab_size, embedding_size)
+        between_layers = dropout if num_layers > 1 else 0.0
+        self.encoder = nn.LSTM(
+            embedding_size,
+            hidden_size // 2 if bidirectional else hidden_size,
+            num_layers,
+            batch_first=True,
+            dropout=between_layers,
+            bidirectional=bidirectional,
+        )
+        self.decoder = nn.LSTM(
+            embedding_size, hidden_size, num_layers, batch_first=True, dropout=between_layers
+        )
+        self.attention_key = nn.Linear(hidden_size, hidden_size, bias=False)
+        self.attention_output = nn.Linear(2 * hidden_size, embedding_size, bias=False)
+        self.projection = nn.Linear(embedding_size, vocab_size)
+        self.dropout = SequenceDropout(dropout)
+
+        for embedding in (self.source_embedding, self.target_embedding):
+            nn.init.normal_(embedding.weight, std=embedding_size**-0.5)
+        if tie_embeddings:
+            self.target_embedding.weight = self.source_embedding.weight
+            self.projection.weight = self.source_embedding.weight
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Hidden states `[batch, time, embedding]` for all target positions at once."""
+        state = self.start(batch.source_ids, batch.source_mask)
+        embedded = self.dropout(self.target_embedding(batch.decoder_input_ids))
+        recurrent, _ = self.decoder(embedded, (state.hidden[:, :, 0], state.cell[:, :, 0]))
+        return ModelOutput(self._attend(recurrent, state), self.projection)
+
+    def start(
+        self,
+        source_ids: Int[Tensor, "sources source"],
+        source_mask: Bool[Tensor, "sources source"],
+    ) -> LSTMState:
+        """Encodes the sources; the state holds one hypothesis per source."""
+        embedded = self.dropout(self.source_embedding(source_ids))
+        lengths = source_mask.sum(dim=1).cpu()
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        packed_memory, (hidden, cell) = self.encoder(packed)
+        memory, _ = pad_packed_sequence(
+            packed_memory, batch_first=True, total_length=source_ids.shape[1]
+        )
+        return LSTMState(
+            memory=memory,
+            keys=self.attention_key(memory),
+            mask=source_mask,
+            hidden=self._join_directions(hidden)[:, :, None],
+            cell=self._join_directions(cell)[:, :, None],
+        )
+
+    def step(
+        self, token_ids: Int[Tensor, "sources beam"], state: LSTMState
+    ) -> tuple[ModelOutput, LSTMState]:
+        """Reads one token per hypothesis; gives hidden states `[sources, beam, embedding]`."""
+        sources, beam = token_ids.shape
+        embedded = self.dropout(self.target_embedding(token_ids)).reshape(sources * beam, 1, -1)
+        recurrent, (hidden, cell) = self.decoder(
+            embedded, (state.hidden.flatten(1, 2), state.cell.flatten(1, 2))
+        )
+        state = replace(
+            state,
+            hidden=hidden.unflatten(1, (sources, beam)),
+            cell=cell.unflatten(1, (sources, beam)),
+        )
+        attended = self._attend(recurrent.reshape(sources, beam, -1), state)
+        return ModelOutput(attended, self.projection), state
+
+    def _attend(
+        self, recurrent: Float[Tensor, "sources queries hidden"], state: LSTMState
+    ) -> Float[Tensor, "sources queries embedding"]:
+        scores = recurrent @ state.keys.transpose(1, 2)  # [sources, queries, source]
+        scores = scores.masked_fill(~state.mask[:, None], float("-inf"))
+        context = scores.softmax(dim=-1) @ state.memory
+        attended = self.attention_output(torch.cat([context, recurrent], dim=-1)).tanh()
+        return self.dropout(attended)
+
+    def _join_directions(
+        self, state: Float[Tensor, "layers_directions sources width"]
+    ) -> Float[Tensor, "layers sources hidden"]:
+        if not self.encoder.bidirectional:
+            return state
+        layers = state.unflatten(0, (self.encoder.num_layers, 2))
+        return layers.transpose(1, 2).flatten(2)

@@ -1,0 +1,100 @@
+"""Progress bars with an ETA, one way for all stages.
+
+In a terminal a bar is drawn. Inside a worker of `nlg-distill reproduce` the bar's numbers go to the
+file that `NLG_DISTILL_PROGRESS` names, from which the parent draws one bar per worker.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+PROGRESS_FILE_VARIABLE = "NLG_DISTILL_PROGRESS"
+Item = TypeVar("Item")
+
+
+class Bar(Protocol):
+    """Something that counts."""
+
+    def advance(self, amount: int = 1) -> None:
+        """So much more is done."""
+        ...
+
+    def describe(self, text: str) -> None:
+        """What is being done now."""
+        ...
+
+
+class _DrawnBar:
+    def __init__(self, drawing: Progress, text: str, total: int | None) -> None:
+        self.drawing = drawing
+        self.task = drawing.add_task(text, total=total)
+
+    def advance(self, amount: int = 1) -> None:
+        self.drawing.advance(self.task, amount)
+
+    def describe(self, text: str) -> None:
+        self.drawing.update(self.task, description=text)
+
+
+class _WrittenBar:
+    """Writes its numbers to a file, at most twice a second."""
+
+    def __init__(self, path: Path, text: str, total: int | None) -> None:
+        self.path, self.text, self.total = path, text, total
+        self.completed, self.written_at = 0, 0.0
+
+    def advance(self, amount: int = 1) -> None:
+        self.completed += amount
+        if time.monotonic() - self.written_at > 0.5:
+            self.written_at = time.monotonic()
+            numbers = {"text": self.text, "completed": self.completed, "total": self.total}
+            partial = self.path.with_suffix(".part")
+            partial.write_text(json.dumps(numbers))
+            partial.replace(self.path)
+
+    def describe(self, text: str) -> None:
+        self.text = text
+
+
+def progress_columns(unit: str = "") -> list[ProgressColumn]:
+    """Text, bar, count, time gone and time left."""
+    count: ProgressColumn = DownloadColumn() if unit == "B" else MofNCompleteColumn()
+    columns = [TextColumn("{task.description}"), BarColumn(), count]
+    return [*columns, TimeElapsedColumn(), TimeRemainingColumn()]
+
+
+@contextmanager
+def progress(text: str, total: int | None, unit: str = "") -> Iterator[Bar]:
+    """A bar for work of `total` steps, or of unknown length."""
+    if path := os.environ.get(PROGRESS_FILE_VARIABLE):
+        yield _WrittenBar(Path(path), text, total)
+        return
+    with Progress(
+        *progress_columns(unit), console=Console(file=sys.stderr), transient=True
+    ) as drawing:
+        yield _DrawnBar(drawing, text, total)
+
+
+def track(items: Iterable[Item], text: str, total: int) -> Iterator[Item]:
+    """The items, with a bar that counts them."""
+    with progress(text, total) as bar:
+        for item in items:
+            yield item
+            bar.advance()

@@ -1,0 +1,28 @@
+"""The teacher as a frozen module beside the student."""
+
+import torch
+from lightning.pytorch import LightningModule
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.modules.teacher import TeacherModule
+from nlg_distill.teachers.signal import TeacherSignal
+
+
+class LiveTeacher:
+    """Runs the teacher on every batch, in eval mode and without gradient.
+
+    Not a submodule of the student's training, so the teacher is in no checkpoint.
+    """
+
+    def __init__(self, teacher: TeacherModule) -> None:
+        """Freezes the teacher."""
+        self.teacher = teacher.eval().requires_grad_(False)
+
+    def attach(self, module: LightningModule) -> None:
+        """Moves the teacher to where the student trains."""
+        self.teacher.to(module.device)
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> TeacherSignal:
+        """The teacher's output for this batch, hidden states and logits alike free of gradient."""
+        return TeacherSignal(self.teacher.model(batch).detach())
