@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from nlg_distill.data.batch import SpecialIds
+from nlg_distill.errors import UserError
 from nlg_distill.models.output import ModelOutput
 
 
@@ -81,7 +82,7 @@ def beam_search(
     `length_penalty` and $|y|$ counting the end token.
     """
     if not 1 <= num_hypotheses <= beam_size:
-        raise ValueError(f"num_hypotheses must be in [1, beam_size={beam_size}], got {num_hypotheses}")
+        raise UserError(f"num_hypotheses must be in [1, beam_size={beam_size}], got {num_hypotheses}")
     device = source_ids.device
     finished: list[list[Hypothesis]] = [[] for _ in source_ids]
     sources = torch.arange(len(source_ids), device=device)
@@ -133,3 +134,103 @@ def _next_log_probs(
         log_probs[must_end] = float("-inf")
         log_probs[must_end, :, special.end] = end
     return log_probs
+
+
+def greedy_search(
+    model: StepModel,
+    source_ids: Int[Tensor, "sources source"],
+    source_mask: Bool[Tensor, "sources source"],
+    special: SpecialIds,
+    *,
+    limit: LengthLimit = LengthLimit(),  # noqa: B008
+) -> list[list[Hypothesis]]:
+    """The most probable token at every step, until the end token."""
+    return beam_search(model, source_ids, source_mask, special, beam_size=1, limit=limit)
+
+
+def sample(
+    model: StepModel,
+    source_ids: Int[Tensor, "sources source"],
+    source_mask: Bool[Tensor, "sources source"],
+    special: SpecialIds,
+    *,
+    generator: Generator,
+    num_hypotheses: int = 1,
+    sampling_temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    limit: LengthLimit = LengthLimit(),  # noqa: B008
+) -> list[list[Hypothesis]]:
+    """Texts drawn token by token from the model's distribution.
+
+    Args:
+        model: what writes.
+        source_ids: padded sources.
+        source_mask: True on text.
+        special: ids of the tokens that are not text.
+        generator: where the randomness comes from, on the model's device.
+        num_hypotheses: texts per source, drawn independently.
+        sampling_temperature: divides the logits; above 0.
+        top_k: draw from the `top_k` most probable tokens alone.
+        top_p: draw from the fewest most probable tokens whose mass reaches `top_p`, in (0, 1].
+            Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
+            https://arxiv.org/abs/1904.09751, section 3.1.
+        limit: longest text for a source.
+
+    Returns:
+        The texts in the order drawn; `log_prob` is the model's own, at temperature 1 and untruncated.
+
+    Raises:
+        UserError: if a number is out of its range.
+    """
+    if sampling_temperature <= 0:
+        raise UserError(f"sampling_temperature must be positive, got {sampling_temperature}")
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p must be in (0, 1], got {top_p}")
+    if num_hypotheses < 1:
+        raise UserError(f"num_hypotheses must be at least 1, got {num_hypotheses}")
+    device = source_ids.device
+    shape = (len(source_ids), num_hypotheses)
+    limits = limit(source_mask)
+    state = model.start(source_ids, source_mask)
+    state = state.reorder(torch.zeros(shape, dtype=torch.long, device=device))
+    tokens = torch.full(shape, special.begin, device=device)
+    log_probs = torch.zeros(shape, device=device)
+    written: list[list[list[int]]] = [[[] for _ in range(num_hypotheses)] for _ in source_ids]
+    going = torch.ones(shape, dtype=torch.bool, device=device)
+
+    length = 0
+    while going.any():
+        length += 1
+        output, state = model.step(tokens, state)
+        following = _next_log_probs(output, special, must_end=limits == length)
+        choice = _truncate(following / sampling_temperature, top_k, top_p).softmax(dim=-1)
+        tokens = torch.multinomial(choice.flatten(0, 1), 1, generator=generator).view(shape)
+        log_probs += following.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~going, 0.0)
+        going &= tokens != special.end
+        for source, draw in going.nonzero().tolist():
+            written[source][draw].append(int(tokens[source, draw]))
+
+    return [
+        [
+            Hypothesis(token_ids, log_prob, log_prob / (len(token_ids) + 1))
+            for token_ids, log_prob in zip(texts, values, strict=True)
+        ]
+        for texts, values in zip(written, log_probs.tolist(), strict=True)
+    ]
+
+
+def _truncate(
+    logits: Float[Tensor, "sources beam vocab"], top_k: int | None, top_p: float | None
+) -> Float[Tensor, "sources beam vocab"]:
+    if top_k is not None and top_k < logits.shape[-1]:
+        smallest = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < smallest, float("-inf"))
+    if top_p is not None:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probs = ordered.softmax(dim=-1)
+        dropped = probs.cumsum(dim=-1) - probs >= top_p  # the mass before this token is enough
+        logits = logits.masked_fill(dropped.scatter(-1, order, dropped), float("-inf"))
+    return logits

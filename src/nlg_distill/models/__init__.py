@@ -1,0 +1,6 @@
+"""Models: one family per file; they know nothing of training or distillation."""
+
+from nlg_distill.models.lstm import LSTMEncoderDecoder
+from nlg_distill.models.output import ModelOutput
+
+__all__ = ["LSTMEncoderDecoder", "ModelOutput"]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nlg_distill.data.batch import Batch
+from nlg_distill.errors import UserError
 from nlg_distill.models.output import ModelOutput
 
 
@@ -97,7 +98,7 @@ class LSTMEncoderDecoder(nn.Module):
             tie_embeddings: source, target and output embeddings are one matrix.
 
         Raises:
-            ValueError: if a size is not positive, `hidden_size` is odd in a bidirectional model,
+            UserError: if a size is not positive, `hidden_size` is odd in a bidirectional model,
                 or `dropout` is outside [0, 1).
         """
         super().__init__()
@@ -108,11 +109,11 @@ class LSTMEncoderDecoder(nn.Module):
             ("num_layers", num_layers),
         ]:
             if size < 1:
-                raise ValueError(f"{name} must be positive, got {size}")
+                raise UserError(f"{name} must be positive, got {size}")
         if bidirectional and hidden_size % 2:
-            raise ValueError(f"hidden_size must be even when bidirectional, got {hidden_size}")
+            raise UserError(f"hidden_size must be even when bidirectional, got {hidden_size}")
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+            raise UserError(f"dropout must be in [0, 1), got {dropout}")
 
         self.source_embedding = nn.Embedding(vocab_size, embedding_size)
         self.target_embedding = nn.Embedding(vocab_size, embedding_size)

@@ -21,3 +21,7 @@ class ModelOutput:
     def logits(self) -> Float[Tensor, "*tokens vocab"]:
         """Unnormalised scores over the vocabulary, made once however many terms ask."""
         return self.projection(self.hidden)
+
+    def detach(self) -> "ModelOutput":
+        """The same output, cut off from the graph that made it."""
+        return ModelOutput(self.hidden.detach(), self.projection)

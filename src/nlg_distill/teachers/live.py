@@ -1,7 +1,6 @@
 """The teacher as a frozen module beside the student."""
 
 import torch
-from lightning.pytorch import LightningModule
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.modules.teacher import TeacherModule
@@ -16,13 +15,13 @@ class LiveTeacher:
 
     def __init__(self, teacher: TeacherModule) -> None:
         """Freezes the teacher."""
-        self.teacher = teacher.eval().requires_grad_(False)
+        self.module = teacher.eval().requires_grad_(False)
 
-    def attach(self, module: LightningModule) -> None:
+    def to(self, device: torch.device) -> None:
         """Moves the teacher to where the student trains."""
-        self.teacher.to(module.device)
+        self.module.to(device)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> TeacherSignal:
-        """The teacher's output for this batch, hidden states and logits alike free of gradient."""
-        return TeacherSignal(self.teacher.model(batch).detach())
+        """The teacher's output for this batch; its logits carry no gradient."""
+        return TeacherSignal(self.module.model(batch))

@@ -1,0 +1,57 @@
+"""A student that learns from a teacher."""
+
+from torch import Tensor
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.losses.objective import Objective
+from nlg_distill.modules.generation import GenerationModule, OptimizerFactory, ScheduleFactory
+from nlg_distill.modules.student import StudentModule
+from nlg_distill.targets.policy import TargetsPolicy
+from nlg_distill.teachers.signal import TeacherSignal
+from nlg_distill.teachers.source import TeacherSource
+
+
+class DistillModule(GenerationModule):
+    """Trains a student on the targets policy's text, towards the teacher's distribution.
+
+    J = sum over terms k of w_k * mean over target tokens t of loss_k(q(.|x, y_<t), p(.|x, y_<t), y_t)
+    with q the student, p the teacher and y the text of the targets policy.
+    """
+
+    def __init__(
+        self,
+        student: StudentModule,
+        teacher: TeacherSource | None,
+        targets: TargetsPolicy,
+        objective: Objective,
+        *,
+        optimizer: OptimizerFactory | None = None,
+        schedule: ScheduleFactory | None = None,
+    ) -> None:
+        """Combines the four choices.
+
+        Args:
+            student: holds the model that is trained.
+            teacher: the teacher source; None where no term of the objective asks for it.
+            targets: whose text is trained on.
+            objective: the terms of the loss.
+            optimizer: makes an optimizer of the student's parameters.
+            schedule: makes a learning-rate schedule of the optimizer.
+        """
+        super().__init__(
+            student.model, objective, student.special, optimizer=optimizer, schedule=schedule
+        )
+        self.teacher = teacher
+        self.targets = targets
+
+    def on_fit_start(self) -> None:
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
+    def objective_terms(self, batch: Batch) -> dict[str, Tensor]:
+        """Each term of the objective, weighted and summed over target tokens, in nats."""
+        signal = self.teacher(batch) if self.teacher is not None else TeacherSignal()
+        return self.objective(self.model(batch), signal, batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return super().training_step(self.targets(batch), batch_idx)

@@ -1,0 +1,20 @@
+"""What every teacher source offers."""
+
+from typing import Protocol
+
+import torch
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.teachers.signal import TeacherSignal
+
+
+class TeacherSource(Protocol):
+    """Gives one signal per batch, whatever it is made from."""
+
+    def to(self, device: torch.device) -> None:
+        """Moves what the source holds to where the student trains."""
+        ...
+
+    def __call__(self, batch: Batch) -> TeacherSignal:
+        """What the teacher says about the batch."""
+        ...
