@@ -1,0 +1,137 @@
+"""Configs: composed by Hydra, checked against the constructors that they name."""
+
+import difflib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nlg_distill.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+
+
+def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
+    """The config that `python train.py` would run with these overrides.
+
+    Raises:
+        UserError: if an override names what does not exist.
+    """
+    if not CONF.is_dir():
+        raise UserError(
+            f"there is no {CONF}: install the project from its checkout with pip install -e ."
+        )
+    previous = GlobalHydra.instance().hydra  # train.py's own, while it runs
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return hydra_compose(config_name, list(overrides))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from error
+    finally:
+        GlobalHydra.instance().hydra = previous
+
+
+def explain(error: Exception) -> str:
+    """The error of an override, with the nearest valid name."""
+    message = str(error).strip()
+    named = re.search(r"Could not (?:override|find|append) '([^']+)'|Key '([^']+)'", message)
+    if named is None:
+        return message
+    wrong = named[1] or named[2]
+    group, slash, option = wrong.rpartition("/")
+    if slash:
+        names = [f"{group}/{path.stem}" for path in (CONF / group).glob("*.yaml")]
+    else:
+        names = [path.name for path in CONF.iterdir() if path.is_dir()]
+        names += list(_keys(compose([])))
+    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    near = near or [n for n in names if n.split(".")[-1] == wrong.split(".")[-1]][:1]
+    return message + (f"\nDid you mean {near[0]}?" if near else "")
+
+
+def check(cfg: DictConfig) -> None:
+    """Compares every node that names a constructor with that constructor's signature.
+
+    Raises:
+        UserError: at a missing value, an argument that the constructor does not take, or a value of
+            the wrong type.
+    """
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise UserError(f"no value for {', '.join(missing)}: give it as {missing[0]}=...")
+    for name, value in (("seed", cfg.seed), ("teacher_seed", cfg.teacher_seed)):
+        if not _fits(value, int):
+            raise UserError(f"{name} must be int, got {value!r}")
+    if cfg.stage not in ("teacher", "student"):
+        raise UserError(f"stage must be teacher or student, got {cfg.stage!r}")
+    for path, node in _nodes(cfg, ""):
+        if "_target_" in node:
+            _check_node(path, node)
+
+
+def _check_node(path: str, node: DictConfig) -> None:
+    try:
+        target = get_object(node._target_)
+    except Exception as error:
+        raise UserError(f"{path}._target_={node._target_} cannot be imported: {error}") from error
+    function = target.__init__ if inspect.isclass(target) else target
+    parameters = inspect.signature(target).parameters
+    hints = typing.get_type_hints(function)
+    for key in node:
+        name = str(key)
+        if name in ("_target_", "_partial_"):
+            continue
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            hint = f"did you mean {path}.{near[0]}?" if near else f"it takes {list(parameters)}"
+            raise UserError(f"{path}.{name} is not an argument of {node._target_}: {hint}")
+        value = node[name]
+        if not isinstance(value, DictConfig | ListConfig) and not _fits(value, hints.get(name)):
+            expected = getattr(hints[name], "__name__", str(hints[name]))
+            raise UserError(f"{path}.{name} must be {expected}, got {value!r}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a leaf of a config has the type of an annotation; what is not understood, passes."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is typing.Literal:
+        return value in typing.get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (bool, str, types.NoneType):
+        return isinstance(value, hint)
+    if inspect.isclass(hint) and value is None:
+        return False
+    return True
+
+
+def _nodes(cfg: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
+    for key, value in cfg.items():
+        if isinstance(value, DictConfig):
+            name = f"{path}.{key}" if path else str(key)
+            yield name, value
+            yield from _nodes(value, name)
+
+
+def _keys(cfg: DictConfig, path: str = "") -> Iterator[str]:
+    for key in cfg:
+        name = f"{path}.{key}" if path else str(key)
+        yield name
+        value = cfg._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():
+            yield from _keys(value, name)

@@ -1,0 +1,141 @@
+"""The stages that one config needs, and what each depends on. Nothing is made here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from nlg_distill.config import compose
+from nlg_distill.store import Stage
+
+AXES = ("experiment", "init", "targets", "loss")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The stages of one run; `subject` is the model that it trains and `scores` its result."""
+
+    corpus: Stage
+    tokenizer: Stage
+    subject: Stage
+    scores: Stage
+
+
+def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
+    """The stages of `cfg`; `overrides` are what the user gave, for experiments that it names."""
+    corpus = Stage(
+        name="corpus",
+        version=1,
+        config=_plain(cfg.data, "corpus", "cleaning", "splitting"),
+        builder="nlg_distill.stages.corpus.build",
+    )
+    tokenizer = Stage(
+        name="tokenizer",
+        version=1,
+        config=_plain(cfg.data, "tokenizer"),
+        builder="nlg_distill.stages.tokenizer.build",
+        parents={"corpus": corpus},
+    )
+    text = {"corpus": corpus, "tokenizer": tokenizer}
+    subject = _teacher(cfg, text) if cfg.stage == "teacher" else _student(cfg, text, overrides)
+    compared = {"teacher": _teacher(cfg, text)} if _needs_teacher(cfg) else {}
+    scores = Stage(
+        name="scores",
+        version=1,
+        config={**_plain(cfg, "scoring"), "precision": cfg.trainer.precision},
+        builder="nlg_distill.stages.scores.build",
+        parents={**text, "model": subject, **compared},
+    )
+    return Plan(corpus, tokenizer, subject, scores)
+
+
+def _teacher(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
+    return Stage(
+        name="teacher",
+        version=1,
+        config={
+            "model": _plain(cfg)["teacher_model"],
+            "training": _plain(cfg)["teacher_training"],
+            "loss": _plain(cfg)["teacher_loss"],
+            "seed": cfg.teacher_seed,
+            **_trainer(cfg),
+        },
+        builder="nlg_distill.stages.training.build_teacher",
+        parents=text,
+    )
+
+
+def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
+    return Stage(
+        name="teacher_text",
+        version=1,
+        config={
+            "beam": _plain(cfg)["targets"]["beam"],
+            "threads": cfg.teacher_training.threads,
+            "precision": cfg.trainer.precision,
+        },
+        builder="nlg_distill.stages.teacher_text.build",
+        parents={**text, "teacher": _teacher(cfg, text)},
+    )
+
+
+def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) -> Stage:
+    parents = dict(text)
+    if "beam" in cfg.targets:
+        parents["teacher_text"] = _teacher_text(cfg, text)
+    if _loss_needs_teacher(cfg):
+        parents["teacher"] = _teacher(cfg, text)
+    if "experiment" in cfg.init:
+        parents["init"] = _student(earlier := _earlier(cfg, overrides), text, _kept(overrides))
+        assert earlier.data == cfg.data
+    plain = _plain(cfg)
+    needs = {"teacher": plain["teacher"]} if "teacher" in parents else {}
+    return Stage(
+        name="student",
+        version=1,
+        config={
+            "model": plain["student_model"],
+            "training": plain["student_training"],
+            "init": plain["init"],
+            "targets": plain["targets"],
+            "loss": plain["loss"],
+            "seed": cfg.seed,
+            **needs,
+            **_trainer(cfg),
+        },
+        builder="nlg_distill.stages.training.build_student",
+        parents=parents,
+    )
+
+
+def _earlier(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The config of the experiment whose student this one starts from."""
+    return compose([*_kept(overrides), f"experiment={cfg.init.experiment}"])
+
+
+def _kept(overrides: Sequence[str]) -> list[str]:
+    """The overrides that an earlier experiment shares: all but those of the method itself."""
+    names = [override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides]
+    return [o for o, name in zip(overrides, names, strict=True) if name not in AXES]
+
+
+def _needs_teacher(cfg: DictConfig) -> bool:
+    if cfg.stage == "teacher":
+        return False
+    return "beam" in cfg.targets or _loss_needs_teacher(cfg)
+
+
+def _loss_needs_teacher(cfg: DictConfig) -> bool:
+    return any(get_class(term._target_).needs_teacher for term in cfg.loss.values())  # type: ignore[attr-defined]
+
+
+def _trainer(cfg: DictConfig) -> dict[str, Any]:
+    """What of the trainer changes a result; where it runs and what it prints do not."""
+    return {"trainer": _plain(cfg.trainer, "precision", "devices", "num_nodes", "strategy")}
+
+
+def _plain(cfg: DictConfig, *keys: str) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    return {key: plain[key] for key in keys if key in plain} if keys else plain

@@ -1,0 +1,223 @@
+"""The content-addressed artifact store: what was made is found again by what it was made from."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from nlg_distill.errors import UserError
+
+PACKAGES = ("nlg-distill", "torch", "lightning", "sentencepiece", "sacrebleu")
+console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of an experiment.
+
+    Args:
+        name: the folder under the store's root.
+        version: raised when the builder's result changes for the same config.
+        config: the part of the resolved config that changes the result, as plain data.
+        builder: dotted name of `build(config, parents, out, session)`, imported only when needed.
+        parents: the stages whose artifacts it reads, by role.
+    """
+
+    name: str
+    version: int
+    config: Mapping[str, Any]
+    builder: str
+    parents: Mapping[str, "Stage"] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that the result depends on."""
+        identity = {
+            "name": self.name,
+            "version": self.version,
+            "config": self.config,
+            "parents": {role: parent.key for role, parent in self.parents.items()},
+        }
+        text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def ancestry(self) -> Iterator["Stage"]:
+        """The stages this one needs, parents first, itself last."""
+        for parent in self.parents.values():
+            yield from parent.ancestry()
+        yield self
+
+
+class Store:
+    """Artifacts under one root: `<root>/<stage>/<key>/`."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` is made when something is stored."""
+        self.root = root
+
+    def path(self, stage: Stage) -> Path:
+        """Where the stage's artifact is, or will be."""
+        return self.root / stage.name / stage.key
+
+    def has(self, stage: Stage) -> bool:
+        """Whether the artifact was made; its checksums are not read."""
+        return (self.path(stage) / "metadata.json").is_file()
+
+    def get(self, stage: Stage, session: Any) -> Path:
+        """The stage's artifact, made now if it is missing, its parents first.
+
+        Under a lock: of several processes that need it, one makes it and the others wait. The builder
+        works in `<key>.partial/`, which outlives a killed process, so it can go on where it stopped;
+        the folder takes its real name when it is complete.
+        """
+        path = self.path(stage)
+        if self._is_intact(stage):
+            return path
+        parents = {role: self.get(parent, session) for role, parent in stage.parents.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock(path):
+            if self._is_intact(stage):  # another process made it while this one waited
+                return path
+            partial = path.with_name(path.name + ".partial")
+            partial.mkdir(exist_ok=True)
+            _write_yaml(partial / "config.yaml", dict(stage.config))
+            begin = time.monotonic()
+            _import(stage.builder)(stage.config, parents, partial, session)
+            self._publish(stage, partial, _seconds_before(partial) + time.monotonic() - begin)
+        return path
+
+    def entries(self) -> Iterator[Path]:
+        """The folders of all finished artifacts."""
+        yield from sorted(p.parent for p in self.root.glob("*/*/metadata.json"))
+
+    def damage(self, path: Path) -> str | None:
+        """What is wrong with a finished artifact, if anything."""
+        try:
+            checksums = json.loads((path / "metadata.json").read_text())["checksums"]
+        except (json.JSONDecodeError, KeyError) as error:
+            return f"metadata.json cannot be read ({error})"
+        for name, expected in checksums.items():
+            if not (path / name).is_file():
+                return f"{name} is missing"
+            if _sha256(path / name) != expected:
+                return f"{name} does not have its checksum"
+        return None
+
+    def _is_intact(self, stage: Stage) -> bool:
+        if not self.has(stage):
+            return False
+        path = self.path(stage)
+        problem = self.damage(path)
+        if problem is None:
+            return True
+        aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+        path.rename(aside)
+        console.print(
+            f"[yellow]{stage.name} {stage.key}: {problem}; set aside as {aside}, making it again"
+        )
+        return False
+
+    def _lock(self, path: Path) -> FileLock:
+        lock = FileLock(path.with_name(path.name + ".lock"))
+        try:
+            lock.acquire(timeout=0)
+            lock.release()
+        except Timeout:
+            console.print(f"waiting for another process that makes {path}")
+        return lock
+
+    def _publish(self, stage: Stage, partial: Path, seconds: float) -> None:
+        shutil.rmtree(partial / "work", ignore_errors=True)
+        files = sorted(p for p in partial.rglob("*") if p.is_file() and p.name != "metadata.json")
+        metadata = {
+            "stage": stage.name,
+            "version": stage.version,
+            "key": stage.key,
+            "parents": {r: f"{p.name}/{p.key}" for r, p in stage.parents.items()},
+            "made": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            **environment(),
+            "checksums": {str(p.relative_to(partial)): _sha256(p) for p in files},
+        }
+        write_json(partial / "metadata.json", metadata)
+        for file in [*files, partial / "metadata.json"]:
+            _fsync(file)
+        partial.rename(self.path(stage))
+        _fsync(partial.parent)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit and machine that a result was made with."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parent,
+    ).stdout.strip()
+    return {
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "git_commit": commit or None,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+    }
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """What is known of a finished artifact.
+
+    Raises:
+        UserError: if `path` is not one.
+    """
+    file = path / "metadata.json"
+    if not file.is_file():
+        raise UserError(f"{path} is not an artifact: it has no metadata.json")
+    facts: dict[str, Any] = json.loads(file.read_text())
+    return facts
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Plain data as JSON, for people to read."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _seconds_before(partial: Path) -> float:
+    """Seconds that killed attempts had put in, as far as the builder kept them."""
+    file = partial / "work" / "seconds"
+    return float(file.read_text()) if file.is_file() else 0.0
+
+
+def _write_yaml(path: Path, value: Any) -> None:
+    path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _import(dotted: str) -> Any:
+    module, _, name = dotted.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
