@@ -92,7 +92,7 @@ def progress(text: str, total: int | None, unit: str = "") -> Iterator[Bar]:
         yield _DrawnBar(drawing, text, total)
 
 
-def track(items: Iterable[Item], text: str, total: int) -> Iterator[Item]:
+def track(items: Iterable[Item], text: str, total: int | None) -> Iterator[Item]:
     """The items, with a bar that counts them."""
     with progress(text, total) as bar:
         for item in items:

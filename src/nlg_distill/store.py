@@ -97,7 +97,7 @@ class Store:
             _write_yaml(partial / "config.yaml", dict(stage.config))
             begin = time.monotonic()
             _import(stage.builder)(stage.config, parents, partial, session)
-            self._publish(stage, partial, _seconds_before(partial) + time.monotonic() - begin)
+            self._publish(stage, partial, time.monotonic() - begin)
         return path
 
     def entries(self) -> Iterator[Path]:
@@ -193,12 +193,6 @@ def metadata(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Any) -> None:
     """Plain data as JSON, for people to read."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _seconds_before(partial: Path) -> float:
-    """Seconds that killed attempts had put in, as far as the builder kept them."""
-    file = partial / "work" / "seconds"
-    return float(file.read_text()) if file.is_file() else 0.0
 
 
 def _write_yaml(path: Path, value: Any) -> None:

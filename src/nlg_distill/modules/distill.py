@@ -39,7 +39,7 @@ class DistillModule(GenerationModule):
             schedule: makes a learning-rate schedule of the optimizer.
         """
         super().__init__(
-            student.model, objective, student.special, optimizer=optimizer, schedule=schedule
+            student.model, student.special, objective, optimizer=optimizer, schedule=schedule
         )
         self.teacher = teacher
         self.targets = targets

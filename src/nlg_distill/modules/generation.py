@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from nlg_distill.data.batch import Batch, SpecialIds
 from nlg_distill.decoding import Hypothesis, greedy_search
-from nlg_distill.losses.objective import Objective
+from nlg_distill.losses import LabelTerm, Objective, nll
 from nlg_distill.teachers.signal import TeacherSignal
 
 OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
@@ -31,8 +31,8 @@ class GenerationModule(L.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        objective: Objective,
         special: SpecialIds,
+        objective: Objective | None = None,
         *,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
@@ -41,14 +41,14 @@ class GenerationModule(L.LightningModule):
 
         Args:
             model: an encoder-decoder with a step interface; its parameters are trained.
-            objective: the terms of the loss.
             special: ids of the tokens that are not text.
+            objective: the terms of the loss; plain maximum likelihood if not given.
             optimizer: makes an optimizer of parameters; not needed to evaluate.
             schedule: makes a learning-rate schedule of the optimizer, one step per update.
         """
         super().__init__()
         self.model = model
-        self.objective = objective
+        self.objective = objective or Objective({"nll": LabelTerm(loss=nll)})
         self.special = special
         self.optimizer = optimizer
         self.schedule = schedule
@@ -72,10 +72,15 @@ class GenerationModule(L.LightningModule):
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
         self.step_tokens.zero_()
+        if self._logs_now():
+            self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
+
+    def _logs_now(self) -> bool:
+        return self.trainer.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined, no-any-return]
 
     def log_terms(self, terms: dict[str, Tensor], total: Tensor, tokens: Tensor) -> None:
         """Logs each term per target token, every `log_every_n_steps`."""
-        if self.trainer.global_step % self.trainer.log_every_n_steps:  # type: ignore[attr-defined]
+        if not self._logs_now():
             return
         self.log("train/loss", total.detach() / tokens)
         for name, value in terms.items():

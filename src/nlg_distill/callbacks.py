@@ -1,0 +1,147 @@
+"""What watches a training: BLEU, clock, progress bar; and the seed that makes it resumable."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.data.tokenizer import Tokenizer
+from nlg_distill.decoding import Hypothesis
+from nlg_distill.metrics import corpus_bleu
+from nlg_distill.progress import progress
+
+
+class ReseedEveryEpoch(Callback):
+    """Draws each epoch's randomness from the seed and the epoch's number.
+
+    A training that goes on from a checkpoint then sees the dropout that it would have seen.
+    """
+
+    def __init__(self, seed: int) -> None:
+        """`seed` of the run."""
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        torch.manual_seed(
+            (self.seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank
+        )
+
+
+class BleuOnValidation(Callback):
+    """BLEU of what the module writes for the validation sources, logged as `val/bleu`."""
+
+    def __init__(self, tokenizer: Tokenizer, references: Sequence[str]) -> None:
+        """`references[i]` is the gold target of example `i`."""
+        self.tokenizer, self.references = tokenizer, list(references)
+        self.written: dict[int, list[int]] = {}
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        hypotheses: list[Hypothesis] = outputs
+        for number, hypothesis in zip(batch.example_ids.tolist(), hypotheses, strict=True):
+            self.written[number] = hypothesis.token_ids
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        texts = self.tokenizer.decode([self.written[i] for i in range(len(self.references))])
+        pl_module.log("val/bleu", corpus_bleu(texts, self.references))
+        self.written.clear()
+
+
+class Stopwatch(Callback):
+    """Seconds spent in training, validation included, over all attempts; and tokens per second."""
+
+    def __init__(self) -> None:
+        """Starts at zero."""
+        self.seconds = 0.0
+        self._since = 0.0
+        self._tokens: Tensor | int = 0
+        self._marked = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        self._read()
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.seconds = state_dict["seconds"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._since = self._marked = time.monotonic()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._read()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._tokens, self._marked = 0, time.monotonic()
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        self._tokens = self._tokens + batch.num_target_tokens
+        if (batch_idx + 1) % (trainer.log_every_n_steps * trainer.accumulate_grad_batches) == 0:  # type: ignore[attr-defined]
+            now = time.monotonic()
+            speed = int(self._tokens) * trainer.world_size / (now - self._marked)
+            pl_module.log("train/tokens_per_second", speed)
+            self._tokens, self._marked = 0, now
+
+    def _read(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self._since = now
+
+
+class ProgressCallback(Callback):
+    """The one kind of progress bar, fed by the trainer's steps."""
+
+    def __init__(self, max_steps: int, text: str) -> None:
+        """`text` says what is trained."""
+        self.max_steps, self.text = max_steps, text
+        self._stack = ExitStack()
+        self._seen = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            text = f"train {self.text}"
+            self.bar = self._stack.enter_context(progress(text, self.max_steps))
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+    ) -> None:
+        if trainer.is_global_zero:
+            self.bar.advance(trainer.global_step - self._seen)
+            self._seen = trainer.global_step
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and "val/bleu" in trainer.callback_metrics:
+            bleu = float(trainer.callback_metrics["val/bleu"])
+            self.bar.describe(f"train {self.text} (validation BLEU {bleu:.1f})")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stack.close()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self._stack.close()

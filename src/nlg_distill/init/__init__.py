@@ -1,0 +1,6 @@
+"""How the student starts."""
+
+from nlg_distill.init.experiment import ExperimentInit
+from nlg_distill.init.random import RandomInit
+
+__all__ = ["ExperimentInit", "RandomInit"]

@@ -1,0 +1,20 @@
+"""The student starts where another experiment's student ended."""
+
+from pathlib import Path
+
+from torch import nn
+
+from nlg_distill.stages.models import load_model
+
+
+class ExperimentInit:
+    """Fine-tuning: takes over all parameters of a finished student of the same structure."""
+
+    def __init__(self, *, experiment: str) -> None:
+        """`experiment` is a file under conf/experiment; its student is trained first if need be."""
+        self.experiment = experiment
+
+    def __call__(self, student: nn.Module, finished: Path | None) -> None:
+        """Copies the finished student's parameters."""
+        assert finished is not None
+        student.load_state_dict(load_model(finished).state_dict())

@@ -1,0 +1,54 @@
+"""Trained models on disk: safetensors weights, the config that builds them, their tokenizer."""
+
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from hydra.utils import instantiate
+from safetensors.torch import load_model as load_weights
+from safetensors.torch import save_model as save_weights
+from torch import nn
+
+from nlg_distill.errors import UserError
+from nlg_distill.stages.tokenizer import FILENAME as TOKENIZER
+from nlg_distill.stages.tokenizer import load_tokenizer
+
+WEIGHTS = "model.safetensors"
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def build_model(config: Mapping[str, Any], vocab_size: int) -> nn.Module:
+    """A model with fresh parameters."""
+    model: nn.Module = instantiate(config, vocab_size=vocab_size)
+    return model
+
+
+def save_model(model: nn.Module, tokenizer: Path, out: Path) -> None:
+    """Writes the weights, and the tokenizer beside them so that the folder is enough to deploy."""
+    save_weights(model, str(out / WEIGHTS))
+    shutil.copyfile(tokenizer / TOKENIZER, out / TOKENIZER)
+
+
+def load_model(artifact: Path) -> nn.Module:
+    """A trained model in eval mode."""
+    config = yaml.safe_load((artifact / "config.yaml").read_text(encoding="utf-8"))
+    model = build_model(config["model"], load_tokenizer(artifact).vocab_size)
+    load_weights(model, str(artifact / WEIGHTS))
+    return model.eval()
+
+
+def autocast(precision: str | int) -> AbstractContextManager[Any]:
+    """The arithmetic of a Lightning precision, outside a trainer.
+
+    Raises:
+        UserError: if the precision is none that this project runs models in.
+    """
+    if precision in AUTOCAST:
+        return torch.autocast("cuda" if torch.cuda.is_available() else "cpu", AUTOCAST[precision])
+    if precision in (32, "32", "32-true"):
+        return nullcontext()
+    raise UserError(f"trainer.precision={precision}: use 32-true, bf16-mixed or 16-mixed")

@@ -1,0 +1,76 @@
+"""Stage: what a model is worth on the test split."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nlg_distill.data.batch import Example
+from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.metrics import (
+    likelihood,
+    mode_probability,
+    num_parameters,
+    text_scores,
+    write_texts,
+)
+from nlg_distill.session import Session
+from nlg_distill.stages.corpus import load_split
+from nlg_distill.stages.models import WEIGHTS, autocast, load_model
+from nlg_distill.stages.tokenizer import load_tokenizer
+from nlg_distill.store import write_json
+
+
+def build(
+    config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
+) -> None:
+    """Scores a model and writes `result.json` and `samples.jsonl`."""
+    scoring = config["scoring"]
+    torch.set_num_threads(scoring["threads"])
+    tokenizer = load_tokenizer(parents["tokenizer"])
+    pairs = load_split(parents["corpus"], "test")
+    sources, references = [p.source for p in pairs], [p.target for p in pairs]
+    ids = zip(tokenizer.encode(sources), tokenizer.encode(references), strict=True)
+    examples = [Example(i, source, target) for i, (source, target) in enumerate(ids)]
+    batches = fixed_batches(examples, tokenizer.special, scoring["batch_tokens"])
+    words = sum(len(source.split()) for source in sources)
+    model = load_model(parents["model"])
+
+    result: dict[str, Any] = {}
+    texts: dict[int, list[str]] = {}
+    with torch.inference_mode(), autocast(config["precision"]):
+        for beam_size in scoring["beam_sizes"]:
+            best, seconds = write_texts(model, batches, tokenizer.special, beam_size=beam_size)
+            texts[beam_size] = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
+            result[f"beam_{beam_size}"] = {
+                **text_scores(texts[beam_size], references),
+                "source_words_per_second": words / seconds,
+            }
+            if beam_size == 1:
+                result["mode_probability"] = mode_probability(list(best.values()))
+        result |= likelihood(model, batches, references)
+        widest = scoring["beam_sizes"][-1]
+        compared = texts[widest]
+        if "teacher" in parents:
+            teacher = load_model(parents["teacher"])
+            best, _ = write_texts(teacher, batches, tokenizer.special, beam_size=widest)
+            compared = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
+    training = json.loads((parents["model"] / "training.json").read_text())
+    result |= {"parameters": num_parameters(model), **training}
+    result["megabytes"] = (parents["model"] / WEIGHTS).stat().st_size / 1e6
+    result["decoding"] = {
+        "threads": scoring["threads"],
+        "batch_tokens": scoring["batch_tokens"],
+        "precision": config["precision"],
+        "sentences": len(pairs),
+    }
+    result["artifacts"] = {
+        role: f"{path.parent.name}/{path.name}" for role, path in parents.items()
+    }
+    with (out / "samples.jsonl").open("w", encoding="utf-8") as file:
+        for pair, teacher_text, text in zip(pairs, compared, texts[widest], strict=True):
+            row = {"source": pair.source, "gold": pair.target, "teacher": teacher_text}
+            file.write(json.dumps(row | {"student": text}, ensure_ascii=False) + "\n")
+    write_json(out / "result.json", result)

@@ -1,0 +1,88 @@
+"""Stage: what the teacher writes for every training source."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+
+from nlg_distill.data.batch import Example
+from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.decoding import beam_search
+from nlg_distill.progress import progress
+from nlg_distill.session import Session
+from nlg_distill.stages.corpus import load_split
+from nlg_distill.stages.models import autocast, load_model
+from nlg_distill.stages.tokenizer import load_tokenizer
+from nlg_distill.targets.policy import TeacherText
+
+FILENAME = "hypotheses.jsonl"
+DECODING_BATCH_TOKENS = 2000
+
+
+def build(
+    config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
+) -> None:
+    """Decodes the training split, longest sources first; goes on where it was stopped."""
+    torch.set_num_threads(config["threads"])
+    tokenizer = load_tokenizer(parents["tokenizer"])
+    model = load_model(parents["teacher"])
+    beam = instantiate(config["beam"])
+    sources = [pair.source for pair in load_split(parents["corpus"], "train")]
+    examples = [Example(i, ids, []) for i, ids in enumerate(tokenizer.encode(sources))]
+
+    (out / "work").mkdir(exist_ok=True)
+    written = out / "work" / FILENAME
+    done = {number for number, _ in _complete_rows(written)}
+    missing = [example for example in examples if example.example_id not in done]
+    batches = fixed_batches(missing, tokenizer.special, DECODING_BATCH_TOKENS)
+    with (
+        written.open("a", encoding="utf-8") as file,
+        torch.inference_mode(),
+        autocast(config["precision"]),
+        progress("teacher writes", len(examples)) as bar,
+    ):
+        bar.advance(len(done))
+        for batch in batches:
+            found = beam_search(
+                model,
+                batch.source_ids,
+                batch.source_mask,
+                tokenizer.special,
+                beam_size=beam.beam_size,
+                num_hypotheses=beam.num_hypotheses,
+                length_penalty=beam.length_penalty,
+            )
+            for number, hypotheses in zip(batch.example_ids.tolist(), found, strict=True):
+                texts = tokenizer.decode([h.token_ids for h in hypotheses])
+                rows = [[t, h.log_prob] for t, h in zip(texts, hypotheses, strict=True)]
+                file.write(json.dumps([number, rows], ensure_ascii=False) + "\n")
+            file.flush()
+            bar.advance(len(found))
+    ordered = dict(sorted(_complete_rows(written)))
+    assert list(ordered) == list(range(len(examples)))
+    with (out / FILENAME).open("w", encoding="utf-8") as file:
+        file.writelines(
+            json.dumps(rows, ensure_ascii=False) + "\n" for rows in ordered.values()
+        )
+
+
+def load_teacher_text(artifact: Path) -> list[list[TeacherText]]:
+    """For each training pair, the teacher's texts, best first."""
+    with (artifact / FILENAME).open(encoding="utf-8") as file:
+        return [[TeacherText(*row) for row in json.loads(line)] for line in file]
+
+
+def _complete_rows(path: Path) -> Iterator[tuple[int, list[list[Any]]]]:
+    """The rows of a file whose writer may have been killed in the middle of a line."""
+    if not path.is_file():
+        return
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if len(whole) < len(text):
+        path.write_bytes(whole)
+    for line in whole.decode("utf-8").splitlines():
+        number, rows = json.loads(line)
+        yield number, rows

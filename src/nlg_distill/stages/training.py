@@ -1,0 +1,203 @@
+"""Stages: train a teacher, train a student."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from nlg_distill.callbacks import (
+    BleuOnValidation,
+    ProgressCallback,
+    ReseedEveryEpoch,
+    Stopwatch,
+)
+from nlg_distill.data.batch import Example
+from nlg_distill.data.corpus import Pair
+from nlg_distill.data.datamodule import TextDataModule
+from nlg_distill.data.tokenizer import Tokenizer
+from nlg_distill.errors import UserError
+from nlg_distill.losses import Objective
+from nlg_distill.modules import DistillModule, GenerationModule, StudentModule, TeacherModule
+from nlg_distill.session import Session
+from nlg_distill.stages.corpus import load_split
+from nlg_distill.stages.models import build_model, load_model, save_model
+from nlg_distill.stages.teacher_text import load_teacher_text
+from nlg_distill.stages.tokenizer import load_tokenizer
+from nlg_distill.store import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained, whatever it learns.
+
+    Args:
+        max_steps: optimizer steps, a multiple of `validate_every`.
+        validate_every: steps between validations; a killed training goes on from the last one.
+        patience: validations without a better BLEU after which training stops.
+        validation_pairs: how many validation pairs BLEU is measured on.
+        batch_tokens: bound of a micro-batch of one device, padding included.
+        max_tokens: training pairs with a longer side are left out, and counted.
+        accumulate_grad_batches: micro-batches per optimizer step.
+        gradient_clip_val: largest gradient norm.
+        threads: threads of a CPU training.
+        optimizer: makes an optimizer of parameters.
+        schedule: makes a learning-rate schedule of the optimizer.
+    """
+
+    max_steps: int
+    validate_every: int
+    patience: int
+    validation_pairs: int
+    batch_tokens: int
+    max_tokens: int
+    accumulate_grad_batches: int
+    gradient_clip_val: float
+    threads: int
+    optimizer: Callable[..., Any]
+    schedule: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        """Checks what the types cannot say."""
+        if self.max_steps < 1 or self.max_steps % self.validate_every:
+            raise UserError(
+                f"max_steps={self.max_steps} must be a positive multiple of "
+                f"validate_every={self.validate_every}"
+            )
+
+
+def build_teacher(
+    config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
+) -> None:
+    """Trains a teacher on the gold text, by maximum likelihood."""
+    training, tokenizer = _prepare(config, parents)
+    module = TeacherModule(
+        build_model(config["model"], tokenizer.vocab_size),
+        tokenizer.special,
+        Objective(instantiate(config["loss"])),
+        optimizer=training.optimizer,
+        schedule=training.schedule,
+    )
+    pairs = load_split(parents["corpus"], "train")
+    _fit(module, pairs, training, tokenizer, config, parents, out, session)
+
+
+def build_student(
+    config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
+) -> None:
+    """Trains a student on the targets policy's text with the objective's terms."""
+    training, tokenizer = _prepare(config, parents)
+    model = build_model(config["model"], tokenizer.vocab_size)
+    instantiate(config["init"])(model, parents.get("init"))
+    targets = instantiate(config["targets"])
+    pairs = load_split(parents["corpus"], "train")
+    if "teacher_text" in parents:
+        written = load_teacher_text(parents["teacher_text"])
+        pairs = [
+            Pair(p.source, targets.pick(p, h)) for p, h in zip(pairs, written, strict=True)
+        ]
+    source = None
+    if "teacher" in parents:
+        teacher = TeacherModule(load_model(parents["teacher"]), tokenizer.special)
+        source = instantiate(config["teacher"], teacher=teacher)
+    module = DistillModule(
+        StudentModule(model, tokenizer.special),
+        source,
+        targets,
+        Objective(instantiate(config["loss"])),
+        optimizer=training.optimizer,
+        schedule=training.schedule,
+    )
+    _fit(module, pairs, training, tokenizer, config, parents, out, session)
+
+
+def _prepare(
+    config: Mapping[str, Any], parents: Mapping[str, Path]
+) -> tuple[Training, Tokenizer]:
+    training: Training = instantiate(config["training"])
+    torch.set_num_threads(training.threads)
+    L.seed_everything(config["seed"], verbose=False)
+    return training, load_tokenizer(parents["tokenizer"])
+
+
+def _fit(
+    module: GenerationModule,
+    pairs: Sequence[Pair],
+    training: Training,
+    tokenizer: Tokenizer,
+    config: Mapping[str, Any],
+    parents: Mapping[str, Path],
+    out: Path,
+    session: Session,
+) -> None:
+    """Trains the module, goes on from a checkpoint if there is one, and keeps the best weights."""
+    train = [
+        example
+        for example in _examples(pairs, tokenizer)
+        if max(len(example.source_ids), len(example.target_ids)) < training.max_tokens
+    ]
+    validation = load_split(parents["corpus"], "validation")[: training.validation_pairs]
+    data = TextDataModule(
+        train,
+        _examples(validation, tokenizer),
+        tokenizer.special,
+        batch_tokens=training.batch_tokens,
+        batches_per_epoch=training.validate_every * training.accumulate_grad_batches,
+        seed=config["seed"],
+    )
+    work = out / "work"
+    best = ModelCheckpoint(
+        work,
+        filename="best",
+        monitor="val/bleu",
+        mode="max",
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    stopwatch = Stopwatch()
+    trainer: L.Trainer = instantiate(
+        session.trainer,
+        default_root_dir=work,
+        max_epochs=training.max_steps // training.validate_every,
+        accumulate_grad_batches=training.accumulate_grad_batches,
+        gradient_clip_val=training.gradient_clip_val,
+        logger=session.logger or False,
+        callbacks=[
+            ReseedEveryEpoch(config["seed"]),
+            BleuOnValidation(tokenizer, [pair.target for pair in validation]),
+            best,
+            EarlyStopping("val/bleu", mode="max", patience=training.patience),
+            stopwatch,
+            ProgressCallback(training.max_steps, out.parent.name),
+            ModelCheckpoint(
+                work, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
+            ),
+        ],
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    last = work / "last.ckpt"
+    trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+    module.load_state_dict(state)
+    save_model(module.model, parents["tokenizer"], out)
+    facts = {
+        "best_validation_bleu": float(best.best_model_score or 0.0),
+        "steps": trainer.global_step,
+        "training_seconds": round(stopwatch.seconds, 1),
+        "training_pairs": len(train),
+        "left_out_as_too_long": len(pairs) - len(train),
+    }
+    write_json(out / "training.json", facts)
+
+
+def _examples(pairs: Sequence[Pair], tokenizer: Tokenizer) -> list[Example]:
+    sources = tokenizer.encode([pair.source for pair in pairs])
+    targets = tokenizer.encode([pair.target for pair in pairs])
+    return [Example(i, s, t) for i, (s, t) in enumerate(zip(sources, targets, strict=True))]
