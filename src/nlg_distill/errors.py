@@ -1,5 +1,29 @@
-"""The one kind of error that a user can mend."""
+"""The one kind of error that a user can mend, and how it is shown."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
     """What was wrong, its value, and what to do; shown without a traceback."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Ends the program with a sentence where the user can mend the error, else with a traceback."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its errors on instead of printing them
+    try:
+        yield
+    except Exception as error:
+        from hydra.errors import HydraException
+        from omegaconf.errors import OmegaConfBaseException
+
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            from nlg_distill.config import explain
+
+            sys.exit(f"Error: {explain(error)}")
+        if isinstance(error, UserError):
+            sys.exit(f"Error: {error}")
+        raise

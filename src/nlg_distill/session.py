@@ -1,7 +1,7 @@
 """What the stages of one run share and what no result depends on."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,15 @@ class Session:
     Args:
         downloads: folder of fetched packages.
         trainer: config of the Lightning Trainer.
-        logger: a Lightning logger, or None.
+        open_logger: a logger for the training of one artifact, by its key, or None.
     """
 
     downloads: Path
     trainer: Mapping[str, Any]
-    logger: Any = None
+    open_logger: Callable[[str], Any]
+    loggers: dict[str, Any] = field(default_factory=dict)
+
+    def logger(self, key: str) -> Any:
+        """The logger of one training; False is what Lightning calls none."""
+        self.loggers[key] = self.open_logger(key)
+        return self.loggers[key] or False

@@ -18,7 +18,7 @@ def build(
     config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
 ) -> None:
     """Reads, cleans and splits a corpus."""
-    settings = instantiate(config)
+    settings = instantiate(config, _convert_="all")
     raw = settings["corpus"].read(session.downloads)
     pairs, cleaned = settings["cleaning"](track(raw, "read the corpus", None))
     splits = settings["splitting"](pairs)

@@ -18,7 +18,6 @@ from nlg_distill.stages.tokenizer import FILENAME as TOKENIZER
 from nlg_distill.stages.tokenizer import load_tokenizer
 
 WEIGHTS = "model.safetensors"
-AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 def build_model(config: Mapping[str, Any], vocab_size: int) -> nn.Module:
@@ -47,8 +46,8 @@ def autocast(precision: str | int) -> AbstractContextManager[Any]:
     Raises:
         UserError: if the precision is none that this project runs models in.
     """
-    if precision in AUTOCAST:
-        return torch.autocast("cuda" if torch.cuda.is_available() else "cpu", AUTOCAST[precision])
+    if precision == "bf16-mixed":
+        return torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16)
     if precision in (32, "32", "32-true"):
         return nullcontext()
-    raise UserError(f"trainer.precision={precision}: use 32-true, bf16-mixed or 16-mixed")
+    raise UserError(f"trainer.precision={precision}: use 32-true or bf16-mixed")

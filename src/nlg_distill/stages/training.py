@@ -78,7 +78,7 @@ def build_teacher(
     module = TeacherModule(
         build_model(config["model"], tokenizer.vocab_size),
         tokenizer.special,
-        Objective(instantiate(config["loss"])),
+        Objective(instantiate(config["loss"], _convert_="all")),
         optimizer=training.optimizer,
         schedule=training.schedule,
     )
@@ -103,12 +103,12 @@ def build_student(
     source = None
     if "teacher" in parents:
         teacher = TeacherModule(load_model(parents["teacher"]), tokenizer.special)
-        source = instantiate(config["teacher"], teacher=teacher)
+        source = instantiate(config["teacher"])(teacher)
     module = DistillModule(
         StudentModule(model, tokenizer.special),
         source,
         targets,
-        Objective(instantiate(config["loss"])),
+        Objective(instantiate(config["loss"], _convert_="all")),
         optimizer=training.optimizer,
         schedule=training.schedule,
     )
@@ -118,7 +118,7 @@ def build_student(
 def _prepare(
     config: Mapping[str, Any], parents: Mapping[str, Path]
 ) -> tuple[Training, Tokenizer]:
-    training: Training = instantiate(config["training"])
+    training: Training = instantiate(config["training"], _convert_="all")
     torch.set_num_threads(training.threads)
     L.seed_everything(config["seed"], verbose=False)
     return training, load_tokenizer(parents["tokenizer"])
@@ -165,7 +165,7 @@ def _fit(
         max_epochs=training.max_steps // training.validate_every,
         accumulate_grad_batches=training.accumulate_grad_batches,
         gradient_clip_val=training.gradient_clip_val,
-        logger=session.logger or False,
+        logger=session.logger(out.stem),
         callbacks=[
             ReseedEveryEpoch(config["seed"]),
             BleuOnValidation(tokenizer, [pair.target for pair in validation]),

@@ -1,0 +1,59 @@
+"""What a run shows at its end."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+
+
+def show_corpus(cfg: DictConfig, corpus: Path) -> None:
+    """The corpus's licence and the hygiene report."""
+    report = json.loads((corpus / "hygiene.json").read_text(encoding="utf-8"))
+    table = Table("split", "pairs", "source words", "target words", "near-duplicates in train")
+    for name in ("train", "validation", "test"):
+        facts = report[name]
+        near = facts.get("near_duplicates_in_train")
+        overlap = "{source} sources, {target} targets, {pair} pairs".format(**near) if near else ""
+        table.add_row(
+            name,
+            f"{facts['pairs']:,}",
+            f"{facts['source']['mean_words']} (longest {facts['source']['longest_words']})",
+            f"{facts['target']['mean_words']} (longest {facts['target']['longest_words']})",
+            overlap,
+        )
+    left_out = ", ".join(f"{n:,} {what}" for what, n in report["cleaning"].items())
+    table.caption = f"lines: {left_out}"
+    if cfg.data.licence:
+        console.print(f"Corpus: {cfg.data.attribution}. Licence: {cfg.data.licence}.")
+    console.print(table)
+
+
+def show_result(result: dict[str, Any], folder: Path) -> None:
+    """The scores of one run."""
+    table = Table("", *(name.replace("_", " ") for name in _beams(result)), title=result["name"])
+    for label, key, form in [
+        ("BLEU", "bleu", ".1f"),
+        ("chrF", "chrf", ".1f"),
+        ("length ratio", "length_ratio", ".2f"),
+        ("repetition", "repetition", ".1%"),
+        ("source words/s", "source_words_per_second", ",.0f"),
+    ]:
+        table.add_row(label, *(format(result[beam][key], form) for beam in _beams(result)))
+    console.print(table)
+    console.print(
+        f"perplexity {result['perplexity']:.1f}, {result['bits_per_byte']:.2f} bits per byte, "
+        f"p(mode) {result['mode_probability']:.2%}; {result['parameters']:,} parameters, "
+        f"{result['megabytes']:.1f} MB, trained {result['training_seconds']:.0f} s. "
+        f"Decoding: {result['decoding']['threads']} thread(s), batches of "
+        f"{result['decoding']['batch_tokens']} tokens, {result['decoding']['precision']}."
+    )
+    console.print(f"Written to {folder}")
+
+
+def _beams(result: dict[str, Any]) -> list[str]:
+    return [key for key in result if key.startswith("beam_")]

@@ -1,0 +1,72 @@
+"""One run: composes the stages of a config, and leaves their result in the run's folder."""
+
+import json
+import shutil
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from nlg_distill.config import check
+from nlg_distill.logging import TolerantWandb
+from nlg_distill.report import show_corpus, show_result
+from nlg_distill.session import Session
+from nlg_distill.stages.plan import plan
+from nlg_distill.store import Store, environment, write_json
+
+
+def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[str, Any]:
+    """Makes what is missing and writes `config.yaml`, `result.json`, `samples.jsonl` to `folder`.
+
+    Args:
+        cfg: the composed config.
+        overrides: what the user gave on the command line; an experiment that starts from another
+            experiment's student shares them with it.
+        folder: the run's own folder.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        UserError: if the config or the user's text is wrong.
+    """
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", ".*srun.*")
+    check(cfg)
+    stages = plan(cfg, overrides)
+    store = Store(Path(cfg.paths.artifacts))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
+
+    def open_logger(key: str) -> Any:
+        """The run's own logger for its subject, one in a subfolder for what it needs first."""
+        own = key == stages.subject.key
+        inner = folder if own else folder / key
+        name = cfg.name if own else f"{cfg.name}/{key}"
+        return instantiate(cfg.logger, inner, name, resolved)
+
+    session = Session(Path(cfg.paths.downloads), resolved["trainer"], open_logger)
+    show_corpus(cfg, store.get(stages.corpus, session))
+    scores = store.get(stages.scores, session)
+
+    result: dict[str, Any] = json.loads((scores / "result.json").read_text(encoding="utf-8"))
+    result |= {
+        "name": cfg.name,
+        "stage": cfg.stage,
+        "seed": cfg.teacher_seed if cfg.stage == "teacher" else cfg.seed,
+        "trained_now": stages.subject.key in session.loggers,
+        "scores": f"{scores.parent.name}/{scores.name}",
+        **environment(),
+    }
+    write_json(folder / "result.json", result)
+    shutil.copyfile(scores / "samples.jsonl", folder / "samples.jsonl")
+    for key, logger in session.loggers.items():
+        if isinstance(logger, TolerantWandb):
+            logger.finish(result if key == stages.subject.key else {}, folder / "samples.jsonl")
+    show_result(result, folder)
+    return result

@@ -1,0 +1,27 @@
+"""Trains one teacher or student and whatever it needs first.
+
+python train.py experiment=seq_kd            one run
+python train.py -m loss=[nll],[nll,forward_kl] seed=1,2,3     a sweep; stages in common run once
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+
+@hydra.main(config_path="conf", config_name="train", version_base="1.3")
+def main(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from nlg_distill.run import run
+
+    hydra_cfg = HydraConfig.get()
+    run(cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.output_dir)
+
+
+if __name__ == "__main__":
+    from nlg_distill.errors import explained
+
+    with explained():
+        sys.exit(main())
