@@ -1,12 +1,17 @@
 """What a run shows at its end."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
+
+from nlg_distill.store import Store, metadata
+from nlg_distill.tables import COLUMNS
+from nlg_distill.tables import Table as FinishedTable
 
 console = Console()
 
@@ -57,3 +62,40 @@ def show_result(result: dict[str, Any], folder: Path) -> None:
 
 def _beams(result: dict[str, Any]) -> list[str]:
     return [key for key in result if key.startswith("beam_")]
+
+
+def show_table(finished: FinishedTable, folder: Path) -> None:
+    """A table in the terminal, and how to write with its best student."""
+    table = Table("", title=finished.spec.title)
+    for column in COLUMNS:
+        table.add_column(column.head, justify="right")
+    for name in finished.results:
+        table.add_row(name, *finished.cells(name))
+    console.print(table)
+    for note in finished.notes():
+        console.print(f"- {note}", highlight=False, soft_wrap=True)
+    console.print(f"Written to {folder}/table.md, table.csv and table.json", soft_wrap=True)
+    if best := finished.best_student():
+        run = Path(finished.runs[best])
+        model = json.loads((run / "result.json").read_text(encoding="utf-8"))["artifacts"]["model"]
+        source = json.loads((run / "samples.jsonl").read_text("utf-8").split("\n")[0])["source"]
+        console.print(
+            f"Write with the best student ({best}):\n"
+            f"  nlg-distill generate {run.parents[1] / model} {json.dumps(source, ensure_ascii=False)}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+def show_store(store: Store) -> None:
+    """Every artifact, oldest first."""
+    entries = [(metadata(path), path) for path in store.entries()]
+    users = Counter(parent for facts, _ in entries for parent in facts["parents"].values())
+    table = Table("artifact", "made", "seconds", "MB", "used by")
+    for facts, path in sorted(entries, key=lambda entry: str(entry[0]["made"])):
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        name = f"{path.parent.name}/{path.name}"
+        table.add_row(
+            name, facts["made"], f"{facts['seconds']:,.0f}", f"{size / 1e6:,.1f}", f"{users[name]}"
+        )
+    console.print(table)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.config import check
-from nlg_distill.logging import TolerantWandb
+from nlg_distill.loggers import TolerantWandb, quiet_lightning
 from nlg_distill.report import show_corpus, show_result
 from nlg_distill.session import Session
 from nlg_distill.stages.plan import plan
-from nlg_distill.store import Store, environment, write_json
+from nlg_distill.store import Stage, Store, environment, write_json
 
 
 def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[str, Any]:
@@ -33,24 +32,13 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
     Raises:
         UserError: if the config or the user's text is wrong.
     """
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    warnings.filterwarnings("ignore", ".*srun.*")
     check(cfg)
     stages = plan(cfg, overrides)
     store = Store(Path(cfg.paths.artifacts))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
-
-    def open_logger(key: str) -> Any:
-        """The run's own logger for its subject, one in a subfolder for what it needs first."""
-        own = key == stages.subject.key
-        inner = folder if own else folder / key
-        name = cfg.name if own else f"{cfg.name}/{key}"
-        return instantiate(cfg.logger, inner, name, resolved)
-
-    session = Session(Path(cfg.paths.downloads), resolved["trainer"], open_logger)
+    session = open_session(cfg, folder, stages.subject)
     show_corpus(cfg, store.get(stages.corpus, session))
     scores = store.get(stages.scores, session)
 
@@ -60,6 +48,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
         "stage": cfg.stage,
         "seed": cfg.teacher_seed if cfg.stage == "teacher" else cfg.seed,
         "trained_now": stages.subject.key in session.loggers,
+        "artifacts_root": str(store.root.absolute()),
         "scores": f"{scores.parent.name}/{scores.name}",
         **environment(),
     }
@@ -70,3 +59,16 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
             logger.finish(result if key == stages.subject.key else {}, folder / "samples.jsonl")
     show_result(result, folder)
     return result
+
+
+def open_session(cfg: DictConfig, folder: Path, subject: Stage) -> Session:
+    """What the stages share; the subject's curves go to `folder`, others' to a folder inside."""
+    quiet_lightning()
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+
+    def open_logger(key: str) -> Any:
+        if key == subject.key:
+            return instantiate(cfg.logger, folder, cfg.name, resolved)
+        return instantiate(cfg.logger, folder / key, f"{cfg.name}/{key}", resolved)
+
+    return Session(Path(cfg.paths.downloads), resolved["trainer"], open_logger)

@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -116,6 +116,26 @@ class Store:
             if _sha256(path / name) != expected:
                 return f"{name} does not have its checksum"
         return None
+
+    def remove(self, keys: Sequence[str], *, force: bool) -> list[Path]:
+        """Deletes the artifacts with these keys and gives their folders.
+
+        Raises:
+            UserError: if there is no such artifact, or others were made from it and not `force`.
+        """
+        entries = {path.name: path for path in self.entries()}
+        if unknown := sorted(set(keys) - set(entries)):
+            raise UserError(f"no artifact {', '.join(unknown)} under {self.root.absolute()}")
+        for path in set(entries.values()) - {entries[key] for key in keys}:
+            used = {p.split("/")[1] for p in metadata(path)["parents"].values()} & set(keys)
+            if used and not force:
+                raise UserError(
+                    f"{path} was made from {', '.join(sorted(used))}: remove it too, or give "
+                    f"--force"
+                )
+        for key in keys:
+            shutil.rmtree(entries[key])
+        return [entries[key] for key in keys]
 
     def _is_intact(self, stage: Stage) -> bool:
         if not self.has(stage):

@@ -1,5 +1,6 @@
 """Stages: train a teacher, train a student."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,15 @@ def build_student(
     _fit(module, pairs, training, tokenizer, config, parents, out, session)
 
 
+def _seconds_before(parents: Mapping[str, Path]) -> float:
+    """What the training of the student that this one starts from took."""
+    if "init" not in parents:
+        return 0.0
+    facts = json.loads((parents["init"] / "training.json").read_text(encoding="utf-8"))
+    seconds: float = facts["total_training_seconds"]
+    return seconds
+
+
 def _prepare(
     config: Mapping[str, Any], parents: Mapping[str, Path]
 ) -> tuple[Training, Tokenizer]:
@@ -191,6 +201,7 @@ def _fit(
         "best_validation_bleu": float(best.best_model_score or 0.0),
         "steps": trainer.global_step,
         "training_seconds": round(stopwatch.seconds, 1),
+        "total_training_seconds": round(_seconds_before(parents) + stopwatch.seconds, 1),
         "training_pairs": len(train),
         "left_out_as_too_long": len(pairs) - len(train),
     }

@@ -1,6 +1,7 @@
 """Where curves and results go. A logger that breaks never stops a run."""
 
 import json
+import logging
 import os
 import warnings
 from collections.abc import Mapping
@@ -101,6 +102,14 @@ def csv_logger(folder: Path, name: str, config: Config) -> CSVLogger:
 
 def no_logger(folder: Path, name: str, config: Config) -> None:
     """No curves."""
+
+
+def quiet_lightning() -> None:
+    """Keeps Lightning's errors and warnings, without its tips and what our own bars show."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*srun.*", ".*tensorboard.*"):
+        warnings.filterwarnings("ignore", message)
 
 
 def flat(values: Config, prefix: str = "") -> dict[str, Any]:

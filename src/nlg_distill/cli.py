@@ -1,0 +1,88 @@
+"""The `nlg-distill` command. Heavy imports happen inside the commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+store_app = typer.Typer(no_args_is_help=True, help="What is on disk.")
+app.add_typer(store_app, name="store")
+
+
+def main() -> None:
+    """Runs the command line; a mistake ends with a sentence, not a traceback."""
+    from nlg_distill.errors import explained
+
+    with explained():
+        app()
+
+
+@app.callback()
+def nlg_distill() -> None:
+    """Knowledge distillation for text generation."""
+
+
+@app.command()
+def reproduce(
+    table: Annotated[str, typer.Argument(help="A file of conf/table, for example demo.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides for all rows, as for train.py.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Cores to use; all if not given.")] = None,
+) -> None:
+    """Runs what is missing of a table and prints it."""
+    from nlg_distill.report import show_table
+    from nlg_distill.reproduce import reproduce as make
+
+    show_table(make(table, overrides or [], jobs), Path("tables") / table)
+
+
+@app.command()
+def generate(
+    model: Annotated[Path, typer.Argument(help="A teacher or student artifact, or a run folder.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Sources; standard input, line by line, if none.")
+    ] = None,
+    beam: Annotated[int, typer.Option(help="Beam size; 1 is greedy.")] = 5,
+) -> None:
+    """Writes the target text of each source."""
+    from nlg_distill.generate import generate_texts
+
+    sources = texts or [line.rstrip("\n") for line in sys.stdin]
+    for text in generate_texts(model, sources, beam):
+        print(text)
+
+
+@store_app.command("ls")
+def store_ls(root: Path = Path("artifacts")) -> None:
+    """Every artifact, its size, and what was made from it."""
+    from nlg_distill.report import show_store
+    from nlg_distill.store import Store
+
+    show_store(Store(root))
+
+
+@store_app.command("verify")
+def store_verify(root: Path = Path("artifacts")) -> None:
+    """Compares every artifact with its checksums."""
+    from nlg_distill.errors import UserError
+    from nlg_distill.store import Store
+
+    store = Store(root)
+    damaged = [f"{p}: {problem}" for p in store.entries() if (problem := store.damage(p))]
+    if damaged:
+        raise UserError(
+            "\n".join([*damaged, "The next run that needs one of these makes it again."])
+        )
+    print(f"{sum(1 for _ in store.entries())} artifacts, all as they were made")
+
+
+@store_app.command("rm")
+def store_rm(keys: list[str], root: Path = Path("artifacts"), force: bool = False) -> None:
+    """Deletes artifacts; one that others were made from only with --force."""
+    from nlg_distill.store import Store
+
+    for path in Store(root).remove(keys, force=force):
+        print(f"removed {path}")
