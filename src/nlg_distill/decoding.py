@@ -1,7 +1,7 @@
 """Greedy search, beam search and sampling, batched, for any model with a step interface."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,18 +12,20 @@ from nlg_distill.errors import UserError
 from nlg_distill.models.output import ModelOutput
 
 
+@runtime_checkable
 class DecoderState(Protocol):
     """What a model carries from one step to the next."""
 
-    def reorder(self, parents: Int[Tensor, "sources beam"]) -> Self:
+    def reorder(self, parents: Int[Tensor, "sources beam"]) -> "DecoderState":
         """Hypothesis `b` of source `s` continues from hypothesis `parents[s, b]`."""
         ...
 
-    def keep(self, sources: Int[Tensor, " kept"]) -> Self:
+    def keep(self, sources: Int[Tensor, " kept"]) -> "DecoderState":
         """The state of these sources alone."""
         ...
 
 
+@runtime_checkable
 class StepModel(Protocol):
     """A model that writes one token at a time."""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -29,6 +29,7 @@ PROGRESS_FILE_VARIABLE = "NLG_DISTILL_PROGRESS"
 Item = TypeVar("Item")
 
 
+@runtime_checkable
 class Bar(Protocol):
     """Something that counts."""
 

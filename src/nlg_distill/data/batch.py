@@ -6,7 +6,6 @@ predict, and `decoder_input_ids[b, t]` is the token read just before it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Int
@@ -61,7 +60,7 @@ class Batch:
         used = self.source_mask.sum() + self.num_target_tokens
         return 1.0 - used.item() / (self.source_mask.numel() + self.labels.numel())
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """The same batch on another device."""
         moved = (getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self))
         return type(self)(*moved)
@@ -87,7 +86,7 @@ def collate(examples: Sequence[Example], special: SpecialIds) -> Batch:
 
 
 def pad_sources(
-    sources: Sequence[Int[Tensor, " length"]], special: SpecialIds
+    sources: Sequence[Int[Tensor, "_"]], special: SpecialIds
 ) -> tuple[Int[Tensor, "batch source"], Bool[Tensor, "batch source"]]:
     """Source ids padded on the right, and the mask that is True on text."""
     ids = pad_sequence(list(sources), batch_first=True, padding_value=special.pad)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class Pair:
     place: str = ""
 
 
+@runtime_checkable
 class Corpus(Protocol):
     """A reader of raw pairs: one file per corpus, one constructor call per config."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +14,7 @@ from nlg_distill.models.output import ModelOutput
 from nlg_distill.teachers.signal import TeacherSignal
 
 
+@runtime_checkable
 class Term(Protocol):
     """One summand of the objective."""
 

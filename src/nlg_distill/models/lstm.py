@@ -9,7 +9,6 @@ Deviation: no input feeding, so that all target positions of a training batch ru
 """
 
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,12 +30,12 @@ class LSTMState:
     hidden: Float[Tensor, "layers sources beam hidden"]
     cell: Float[Tensor, "layers sources beam hidden"]
 
-    def reorder(self, parents: Int[Tensor, "sources beam"]) -> Self:
+    def reorder(self, parents: Int[Tensor, "sources beam"]) -> "LSTMState":
         """Hypothesis `b` of source `s` continues from hypothesis `parents[s, b]` of the same source."""
         rows = torch.arange(len(parents), device=parents.device)[:, None]
         return replace(self, hidden=self.hidden[:, rows, parents], cell=self.cell[:, rows, parents])
 
-    def keep(self, sources: Int[Tensor, " kept"]) -> Self:
+    def keep(self, sources: Int[Tensor, " kept"]) -> "LSTMState":
         """The state of these sources alone, in this order."""
         return replace(
             self,

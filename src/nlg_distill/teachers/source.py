@@ -1,6 +1,6 @@
 """What every teacher source offers."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -8,6 +8,7 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.teachers.signal import TeacherSignal
 
 
+@runtime_checkable
 class TeacherSource(Protocol):
     """Gives one signal per batch, whatever it is made from."""
 

@@ -1,0 +1,173 @@
+"""Beam search against exhaustive search; sampling against the distribution."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from conftest import SPECIAL, toy_examples, toy_model
+
+from nlg_distill.data.batch import Example, collate
+from nlg_distill.decoding import LengthLimit, beam_search, greedy_search, sample
+from nlg_distill.errors import UserError
+
+VOCAB = 5  # three special tokens and two words
+LIMIT = LengthLimit(ratio=0.0, extra=4)
+
+
+@pytest.fixture
+def model():
+    model = toy_model(vocab_size=VOCAB).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # far from uniform
+    return model
+
+
+@pytest.fixture
+def batch():
+    return collate(toy_examples(6, vocab_size=VOCAB), SPECIAL)
+
+
+def log_prob(model, batch, row, token_ids):
+    example = Example(0, batch.source_ids[row][batch.source_mask[row]].tolist()[:-1], token_ids)
+    one = collate([example], SPECIAL)
+    log_probs = model(one).logits.log_softmax(-1)[0]
+    return log_probs.gather(1, one.labels[0][:, None]).sum().item()
+
+
+def every_text():
+    for length in range(4):
+        yield from itertools.product([3, 4], repeat=length)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+@torch.no_grad()
+def test_wide_beam_equals_exhaustive_search(model, batch, length_penalty):
+    found = beam_search(
+        model,
+        batch.source_ids,
+        batch.source_mask,
+        SPECIAL,
+        beam_size=16,
+        num_hypotheses=15,
+        length_penalty=length_penalty,
+        limit=LIMIT,
+    )
+    for row, hypotheses in enumerate(found):
+        scores = {
+            text: log_prob(model, batch, row, list(text)) / (len(text) + 1) ** length_penalty
+            for text in every_text()
+        }
+        ranked = sorted(scores, key=scores.get, reverse=True)
+        assert [tuple(h.token_ids) for h in hypotheses] == ranked
+        assert hypotheses[0].score == pytest.approx(scores[ranked[0]], abs=1e-5)
+
+
+@torch.no_grad()
+def test_log_prob_is_the_models_own(model, batch):
+    found = beam_search(
+        model, batch.source_ids, batch.source_mask, SPECIAL, beam_size=3, num_hypotheses=3
+    )
+    for row, hypotheses in enumerate(found):
+        assert len(hypotheses) == 3
+        for hypothesis in hypotheses:
+            expected = log_prob(model, batch, row, hypothesis.token_ids)
+            assert hypothesis.log_prob == pytest.approx(expected, abs=1e-4)
+
+
+@torch.no_grad()
+def test_greedy_takes_the_most_probable_token(model, batch):
+    found = greedy_search(model, batch.source_ids, batch.source_mask, SPECIAL, limit=LIMIT)
+    for row, [hypothesis] in enumerate(found):
+        text = []
+        state = model.start(batch.source_ids[row : row + 1], batch.source_mask[row : row + 1])
+        token = SPECIAL.begin
+        while len(text) < 3:
+            output, state = model.step(torch.tensor([[token]]), state)
+            logits = output.logits[0, 0].clone()
+            logits[[SPECIAL.pad, SPECIAL.begin]] = -math.inf
+            token = int(logits.argmax())
+            if token == SPECIAL.end:
+                break
+            text.append(token)
+        assert hypothesis.token_ids == text
+
+
+@torch.no_grad()
+def test_batch_size_changes_nothing(model, batch):
+    together = beam_search(model, batch.source_ids, batch.source_mask, SPECIAL, beam_size=2)
+    for row in range(len(batch.source_ids)):
+        alone = beam_search(
+            model,
+            batch.source_ids[row : row + 1],
+            batch.source_mask[row : row + 1],
+            SPECIAL,
+            beam_size=2,
+        )
+        assert alone[0][0].token_ids == together[row][0].token_ids
+
+
+@torch.no_grad()
+def test_no_text_is_longer_than_its_limit(model, batch):
+    model.projection.bias[SPECIAL.end] = -50.0  # it would never stop by itself
+    limit = LengthLimit(ratio=1.0, extra=1)
+    found = greedy_search(model, batch.source_ids, batch.source_mask, SPECIAL, limit=limit)
+    sizes = [len(hypotheses[0].token_ids) + 1 for hypotheses in found]
+    assert sizes == (batch.source_mask.sum(1) + 1).tolist()
+    assert not {SPECIAL.pad, SPECIAL.begin, SPECIAL.end} & set(found[0][0].token_ids)
+
+
+def draw(model, batch, count, **settings):
+    return sample(
+        model,
+        batch.source_ids[:1],
+        batch.source_mask[:1],
+        SPECIAL,
+        generator=torch.Generator().manual_seed(1),
+        num_hypotheses=count,
+        limit=LIMIT,
+        **settings,
+    )[0]
+
+
+@torch.no_grad()
+def test_samples_follow_the_distribution(model, batch):
+    model.projection.bias[[SPECIAL.pad, SPECIAL.begin]] = -50.0
+    texts = [tuple(h.token_ids) for h in draw(model, batch, 4000)]
+    shorter = [text for text in every_text() if len(text) < 3]  # the limit changes the longest
+    for text in shorter:
+        expected = math.exp(log_prob(model, batch, 0, list(text)))
+        error = 4 * math.sqrt(expected * (1 - expected) / 4000) + 1e-3
+        assert texts.count(text) / 4000 == pytest.approx(expected, abs=error)
+
+
+@torch.no_grad()
+def test_top_k_one_and_low_temperature_are_greedy(model, batch):
+    greedy = greedy_search(
+        model, batch.source_ids[:1], batch.source_mask[:1], SPECIAL, limit=LIMIT
+    )[0][0]
+    for settings in ({"top_k": 1}, {"top_p": 1e-6}, {"sampling_temperature": 1e-3}):
+        assert {tuple(h.token_ids) for h in draw(model, batch, 20, **settings)} == {
+            tuple(greedy.token_ids)
+        }
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sampling_temperature": 0.0}, "sampling_temperature must be positive, got 0.0"),
+        ({"top_k": 0}, "top_k must be at least 1, got 0"),
+        ({"top_p": 1.5}, "top_p must be in"),
+    ],
+)
+def test_sampling_refuses_settings_out_of_range(model, batch, settings, message):
+    with pytest.raises(UserError, match=message):
+        draw(model, batch, 1, **settings)
+
+
+def test_beam_refuses_more_hypotheses_than_its_size(model, batch):
+    with pytest.raises(UserError, match="num_hypotheses must be in"):
+        beam_search(
+            model, batch.source_ids, batch.source_mask, SPECIAL, beam_size=2, num_hypotheses=3
+        )
