@@ -1,0 +1,297 @@
+"""Corpora, cleaning, splits, tokenizer and batches."""
+
+import io
+import json
+import tarfile
+from collections import Counter
+
+import pytest
+import torch
+from conftest import SPECIAL, toy_examples
+
+from nlg_distill.data.batch import IGNORE_INDEX, Example, collate
+from nlg_distill.data.batching import TokenBatchSampler, budget_batches
+from nlg_distill.data.corpus import Pair
+from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.data.hygiene import Cleaning, Splitting, hygiene_report, normalise
+from nlg_distill.data.packages import Package, _sha256, open_member
+from nlg_distill.data.tatoeba import MEMBER, Tatoeba
+from nlg_distill.data.text_files import TextFiles
+from nlg_distill.data.tokenizer import Tokenizer, train_sentencepiece
+from nlg_distill.errors import UserError
+
+WORDS = "ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf rot grün blau".split()
+
+
+def sentences(count, offset=0):
+    return [
+        " ".join(WORDS[(i * k + offset) % len(WORDS)] for k in range(1, 3 + i % 6)) + f" {i}"
+        for i in range(count)
+    ]
+
+
+def pairs(count):
+    return [Pair(s, t) for s, t in zip(sentences(count), sentences(count, 5), strict=True)]
+
+
+# Labels
+
+
+def test_labels_are_what_the_next_logits_predict():
+    batch = collate([Example(4, [5, 6], [7, 8, 9]), Example(9, [5], [7])], SPECIAL)
+    assert batch.source_ids.tolist() == [[5, 6, 2], [5, 2, 0]]
+    assert batch.source_mask.tolist() == [[True, True, True], [True, True, False]]
+    assert batch.decoder_input_ids.tolist() == [[1, 7, 8, 9], [1, 7, 0, 0]]
+    assert batch.labels.tolist() == [[7, 8, 9, 2], [7, 2, IGNORE_INDEX, IGNORE_INDEX]]
+    assert batch.example_ids.tolist() == [4, 9]
+    assert batch.num_target_tokens.item() == 6
+    assert batch.padding_share == pytest.approx(3 / 14)
+
+
+# Splits
+
+
+def test_held_out_texts_occur_nowhere_else():
+    repeated = [Pair("same source", f"target {i}") for i in range(20)]
+    repeated += [Pair(f"source {i}", "same target") for i in range(20)]
+    splits = Splitting(validation=10, test=20, seed=3)(pairs(80) + repeated)
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [90, 10, 20]
+    for side in ("source", "target"):
+        counts = Counter(getattr(p, side) for split in splits.values() for p in split)
+        for name in ("validation", "test"):
+            assert all(counts[getattr(p, side)] == 1 for p in splits[name])
+
+
+def test_splits_depend_on_the_seed_alone():
+    split = Splitting(validation=5, test=5, seed=3)
+    assert split(pairs(60)) == split(pairs(60))
+    assert split(pairs(60)) != Splitting(validation=5, test=5, seed=4)(pairs(60))
+
+
+def test_too_few_pairs_to_hold_out_is_an_error():
+    with pytest.raises(UserError, match="of 10 pairs, 10 occur once .* validation=5 .* test=5"):
+        Splitting(validation=5, test=5, seed=1)(pairs(10))
+
+
+def test_report_counts_near_duplicates():
+    splits = {
+        "train": [Pair("Guten Tag!", "Good day!"), Pair("Ja.", "Yes.")],
+        "validation": [Pair("guten Tag", "Hello")],
+        "test": [Pair("GUTEN, Tag", "good day"), Pair("Nein.", "No.")],
+    }
+    report = hygiene_report(splits, {"raw": 5})
+    assert report["test"]["near_duplicates_in_train"] == {"source": 1, "target": 1, "pair": 1}
+    assert report["validation"]["near_duplicates_in_train"] == {"source": 1, "target": 0, "pair": 0}
+    assert report["test"]["exact_duplicates_in_train"] == 0
+    assert normalise("  „Ach, so!“ ") == "ach so"
+
+
+# Cleaning
+
+
+def test_cleaning_drops_exact_duplicates_and_counts_them():
+    kept, counts = Cleaning()([Pair("a ", "b"), Pair("a", " b"), Pair("a", "c")])
+    assert [(p.source, p.target) for p in kept] == [("a", "b"), ("a", "c")]
+    assert counts == {"raw": 3, "exact duplicates": 1}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (Pair("", "x", "my.de:7"), "my.de:7: empty source"),
+        (Pair("x", "y " * 10_000, "my.de:8"), "my.de:8: overlong target: 19999 characters"),
+        (Pair("a b c d", "x", "my.de:9"), "my.de:9: overlong source: 4 words"),
+    ],
+)
+def test_bad_lines_stop_or_are_left_out(bad, message):
+    with pytest.raises(UserError, match=f"{message}.*drop_bad_lines=true"):
+        Cleaning(max_words=3)([Pair("a", "b"), bad])
+    kept, counts = Cleaning(max_words=3, drop_bad_lines=True)([Pair("a", "b"), bad])
+    assert len(kept) == 1
+    assert counts[message.split(": ")[1]] == 1
+
+
+# A user's files
+
+
+def test_text_files_in_their_three_forms(tmp_path):
+    (tmp_path / "a.de").write_text("eins\nzwei\n", encoding="utf-8")
+    (tmp_path / "a.en").write_text("one\r\ntwo\n", encoding="utf-8")
+    (tmp_path / "a.tsv").write_text("id\tsource\ttarget\n1\teins\tone\n2\tzwei\ttwo\n")
+    rows = [{"de": "eins", "en": "one"}, {"de": "zwei", "en": "two"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    two = TextFiles(source_path=str(tmp_path / "a.de"), target_path=str(tmp_path / "a.en"))
+    tsv = TextFiles(path=str(tmp_path / "a.tsv"))
+    jsonl = TextFiles(path=str(tmp_path / "a.jsonl"), source_column="de", target_column="en")
+    for corpus in (two, tsv, jsonl):
+        found = [(p.source, p.target) for p in corpus.read(tmp_path)]
+        assert found == [("eins", "one"), ("zwei", "two")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tsv", b"source\tziel\na\tb\n", "line 2: no text in column 'target', only in"),
+        ("a.tsv", b"source\ttarget\na\n", "line 2: 1 columns, but the first line names 2"),
+        ("a.tsv", b"source\ttarget\n\xff\tb\n", "line 2 is not UTF-8"),
+        ("a.jsonl", b'{"source": "a"\n', "line 1 is not JSON"),
+        ("a.jsonl", b"[1]\n", "line 1 is a list, not an object"),
+        ("a.csv", b"", "must end in .tsv or .jsonl, not in '.csv'"),
+    ],
+)
+def test_bad_files_are_named_with_their_line(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        list(TextFiles(path=str(tmp_path / name)).read(tmp_path))
+
+
+def test_files_of_unequal_length_are_refused(tmp_path):
+    (tmp_path / "a.de").write_text("eins\nzwei\n")
+    (tmp_path / "a.en").write_text("one\n")
+    corpus = TextFiles(source_path=str(tmp_path / "a.de"), target_path=str(tmp_path / "a.en"))
+    with pytest.raises(UserError, match=r"has 2 lines but .*a\.en has 1"):
+        list(corpus.read(tmp_path))
+
+
+def test_text_files_are_given_in_one_way():
+    for settings in ({}, {"source_path": "a"}, {"path": "a", "target_path": "b"}):
+        with pytest.raises(UserError, match="text files are given as"):
+            TextFiles(**settings)
+
+
+# Packages
+
+
+def packed(path, member, text):
+    with tarfile.open(path, "w:gz") as archive:
+        info = tarfile.TarInfo(member)
+        info.size = len(text.encode())
+        archive.addfile(info, io.BytesIO(text.encode()))
+
+
+def test_a_package_is_taken_only_with_its_checksum(tmp_path):
+    path = tmp_path / "toy-1.tar.gz"
+    packed(path, "toy/lines", "a\n")
+    package = Package("toy", "1", path.name, _sha256(path))
+    assert package.fetch(tmp_path) == path
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match="is not toy 1: its sha256 is .* Delete the file"):
+        package.fetch(tmp_path)
+
+
+def test_a_missing_member_is_named(tmp_path):
+    path = tmp_path / "toy-1.tar.gz"
+    packed(path, "toy/lines", "a\n")
+    with pytest.raises(UserError, match="has no member toy/other"), open_member(path, "toy/other"):
+        pass
+
+
+def test_without_network_the_error_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr("nlg_distill.data.packages._user_index_urls", lambda: ["http://127.0.0.1:9"])
+    package = Package("toy", "1", "toy-1.tar.gz", "0" * 64)
+    with pytest.raises(UserError, match=r"toy-1\.tar\.gz"):
+        package.fetch(tmp_path)
+    assert not (tmp_path / "toy-1.tar.gz").exists()
+
+
+def test_tatoeba_keeps_complete_rows_of_two_languages(tmp_path, monkeypatch):
+    rows = ["1\tは\tYes.\t-\tJa.\tOui.\t-\t-\t-", "2\tい\tNo.\t-\t-\tNon.\t-\t-\t-"]
+    packed(tmp_path / "t.tar.gz", MEMBER, "\n".join(rows) + "\n")
+    monkeypatch.setattr(Package, "fetch", lambda self, folder: tmp_path / "t.tar.gz")
+    german = Tatoeba(source_language="de", target_language="en")
+    french = Tatoeba(source_language="en", target_language="fr")
+    assert [(p.source, p.target) for p in german.read(tmp_path)] == [("Ja.", "Yes.")]
+    assert [p.target for p in french.read(tmp_path)] == ["Oui.", "Non."]
+    with pytest.raises(UserError, match="source_language=xx is not in Tatoeba's table"):
+        Tatoeba(source_language="xx", target_language="en")
+
+
+# Tokenizer
+
+
+def test_tokenizer_gives_the_text_back():
+    texts = sentences(200)
+    model = train_sentencepiece(
+        texts, vocab_size=120, model_type="unigram", character_coverage=1.0
+    )
+    tokenizer = Tokenizer(model)
+    ids = tokenizer.encode(texts[:20])
+    assert tokenizer.vocab_size == 120
+    assert tokenizer.decode(ids) == texts[:20]
+    assert not {0, 2, 3} & {token for sequence in ids for token in sequence}
+
+
+def test_a_vocabulary_too_large_for_the_text_is_an_error():
+    with pytest.raises(UserError, match=r"tokenizer\.vocab_size=5000 pieces"):
+        train_sentencepiece(["a b"], vocab_size=5000, model_type="unigram", character_coverage=1.0)
+
+
+# Batching
+
+
+def test_batches_keep_their_budget_and_lose_nothing():
+    examples = toy_examples(200)
+    order = list(range(200))
+    batches = budget_batches(examples, order, 50)
+    assert [i for batch in batches for i in batch] == order
+    for batch in batches:
+        sides = [max(len(examples[i].source_ids), len(examples[i].target_ids)) for i in batch]
+        assert (max(sides) + 1) * len(batch) <= 50
+
+
+def lognormal_examples(count):
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.randn(count, 2, generator=generator) * 0.4
+    sizes[:, 1] = 0.8 * sizes[:, 0] + 0.3 * sizes[:, 1]
+    lengths = (10 * sizes.exp()).long().clamp(1, 60).tolist()
+    return [Example(i, [5] * s, [6] * t) for i, (s, t) in enumerate(lengths)]
+
+
+def stream(epoch, rank=0, num_ranks=1, examples=None, length=20):
+    sampler = TokenBatchSampler(
+        examples or toy_examples(300),
+        batch_tokens=64,
+        length=length,
+        seed=7,
+        rank=rank,
+        num_ranks=num_ranks,
+    )
+    sampler.set_epoch(epoch)
+    return list(sampler)
+
+
+def test_padding_is_at_most_a_tenth_although_batches_are_shuffled():
+    examples = lognormal_examples(20_000)
+    sampler = TokenBatchSampler(examples, batch_tokens=1500, length=150, seed=1)
+    batches = [collate([examples[i] for i in batch], SPECIAL) for batch in sampler]
+    assert sum(batch.padding_share for batch in batches) / len(batches) <= 0.10
+    lengths = [batch.source_ids.shape[1] for batch in batches]
+    assert lengths != sorted(lengths)
+
+
+def test_every_example_comes_once_in_a_pass():
+    batches = stream(0, length=200)
+    seen = [index for batch in batches for index in batch]
+    assert sorted(seen[:300]) == list(range(300))
+    assert sorted(seen[300:600]) == list(range(300))
+    assert seen[:300] != seen[300:600]
+
+
+def test_an_epoch_can_be_asked_for_by_itself():
+    assert stream(3) == stream(0, length=80)[60:]
+
+
+def test_ranks_share_the_stream():
+    whole = stream(1, length=20)
+    assert [stream(1, rank, 2, length=10) for rank in (0, 1)] == [whole[::2], whole[1::2]]
+
+
+def test_an_example_beyond_the_budget_is_named():
+    with pytest.raises(UserError, match="example 5 has 101 tokens, more than batch_tokens=64"):
+        TokenBatchSampler([Example(5, [3] * 100, [3])], batch_tokens=64, length=1, seed=0)
+
+
+def test_fixed_batches_hold_every_example_once():
+    examples = toy_examples(50)
+    batches = fixed_batches(examples, SPECIAL, 40)
+    assert sorted(i for batch in batches for i in batch.example_ids.tolist()) == list(range(50))

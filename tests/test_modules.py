@@ -1,0 +1,187 @@
+"""The Lightning modules: the update does not depend on how a batch is split; the teacher stays put."""
+
+import itertools
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from conftest import SPECIAL, toy_examples, toy_model
+from torch.utils.data import DataLoader
+
+from nlg_distill.data.batch import IGNORE_INDEX, Batch, collate
+from nlg_distill.errors import UserError
+from nlg_distill.losses import DivergenceTerm, LabelTerm, Objective, forward_kl, nll
+from nlg_distill.modules import DistillModule, StudentModule, TeacherModule, warmup_cosine
+from nlg_distill.targets import Gold
+from nlg_distill.teachers.live import LiveTeacher
+from nlg_distill.teachers.signal import TeacherSignal
+
+EXAMPLES = toy_examples(64)
+
+
+def objective(nll_weight=0.5, kl_weight=0.5, temperature=2.0):
+    terms = {}
+    if nll_weight:
+        terms["nll"] = LabelTerm(loss=nll, weight=nll_weight)
+    if kl_weight:
+        loss = partial(forward_kl, temperature=temperature)
+        terms["forward_kl"] = DivergenceTerm(loss=loss, weight=kl_weight)
+    return Objective(terms)
+
+
+def distillation(terms=None, dropout=0.0):
+    torch.manual_seed(1)
+    student = StudentModule(toy_model(hidden_size=4), SPECIAL)
+    teacher = TeacherModule(toy_model(hidden_size=8, dropout=dropout), SPECIAL)
+    return DistillModule(
+        student,
+        LiveTeacher(teacher),
+        Gold(),
+        terms or objective(),
+        optimizer=partial(torch.optim.SGD, lr=0.5),
+    )
+
+
+def train(module, micro_batches, accumulate=1, **settings):
+    """Trains on fixed micro-batches and gives the parameters as one vector."""
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        accumulate_grad_batches=accumulate,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **settings,
+    )
+    trainer.fit(module, DataLoader(micro_batches, batch_size=None))
+    return torch.nn.utils.parameters_to_vector(module.model.parameters()).detach()
+
+
+def split(size):
+    """The 64 examples in micro-batches of `size`; lengths differ, so do their token counts."""
+    return [collate(list(part), SPECIAL) for part in itertools.batched(EXAMPLES, size)]
+
+
+@pytest.fixture
+def batch():
+    return collate(EXAMPLES[:8], SPECIAL)
+
+
+@pytest.mark.parametrize(("size", "accumulate"), [(16, 2), (8, 4)])
+def test_update_does_not_depend_on_accumulation(size, accumulate):
+    whole = train(distillation(), split(32))
+    parts = train(distillation(), split(size), accumulate)
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)
+
+
+def test_update_does_not_depend_on_the_number_of_processes(tmp_path):
+    whole = train(distillation(), split(32))
+    program = [sys.executable, str(Path(__file__)), str(tmp_path / "two.pt")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(program, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    torch.testing.assert_close(two, whole, atol=1e-6, rtol=1e-6)
+
+
+def test_update_is_the_mean_over_target_tokens(batch):
+    module = distillation(objective(nll_weight=1.0, kl_weight=0.0))
+    before = torch.nn.utils.parameters_to_vector(module.model.parameters()).detach().clone()
+    logits = module.model(batch).logits
+    mean = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), batch.labels.flatten(), ignore_index=IGNORE_INDEX
+    )
+    gradients = torch.autograd.grad(mean, list(module.model.parameters()))
+    expected = before - 0.5 * torch.nn.utils.parameters_to_vector(gradients)
+    torch.testing.assert_close(train(module, [batch]), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_terms_are_sums_with_the_weights_of_the_objective(batch):
+    module = distillation(objective(0.3, 0.7))
+    terms = module.objective_terms(batch)
+    student, teacher = module.model(batch).logits, module.teacher(batch).logits
+    mask = batch.labels != IGNORE_INDEX
+    kl = torch.distributions.kl_divergence(
+        torch.distributions.Categorical(logits=teacher[mask] / 2),
+        torch.distributions.Categorical(logits=student[mask] / 2),
+    )
+    torch.testing.assert_close(terms["forward_kl"], 0.7 * 4 * kl.sum())
+    gold = torch.distributions.Categorical(logits=student[mask]).log_prob(batch.labels[mask])
+    torch.testing.assert_close(terms["nll"], -0.3 * gold.sum())
+
+
+def test_padding_changes_no_term(batch):
+    module = distillation()
+    wider = Batch(
+        batch.source_ids,
+        batch.source_mask,
+        torch.nn.functional.pad(batch.decoder_input_ids, (0, 3), value=SPECIAL.pad),
+        torch.nn.functional.pad(batch.labels, (0, 3), value=IGNORE_INDEX),
+        batch.example_ids,
+    )
+    for name, value in module.objective_terms(batch).items():
+        torch.testing.assert_close(module.objective_terms(wider)[name], value)
+
+
+def test_the_teacher_is_frozen_and_in_no_checkpoint(batch):
+    module = distillation(dropout=0.5)
+    teacher = module.teacher.module
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    first = module.teacher(batch).logits
+    train(module, [batch, batch])
+    assert not teacher.training
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert not first.requires_grad
+    torch.testing.assert_close(dict(teacher.state_dict()), before)
+    torch.testing.assert_close(module.teacher(batch).logits, first)
+    assert not [name for name in module.state_dict() if "teacher" in name]
+    assert len(list(module.parameters())) == len(list(module.model.parameters()))
+
+
+def test_a_teacher_that_gives_only_text_is_refused_by_a_divergence(batch):
+    module = DistillModule(StudentModule(toy_model(), SPECIAL), None, Gold(), objective())
+    with pytest.raises(UserError, match="gives none here: set teacher=live"):
+        module.objective_terms(batch)
+    with pytest.raises(UserError, match="compares distributions"):
+        _ = TeacherSignal().logits
+
+
+def test_distillation_brings_the_student_to_the_teacher(batch):
+    module = distillation(objective(nll_weight=0.0, kl_weight=1.0, temperature=1.0))
+    module.optimizer = partial(torch.optim.Adam, lr=0.02)
+    before = module.objective_terms(batch)["forward_kl"]
+    train(module, [batch] * 150)
+    assert module.objective_terms(batch)["forward_kl"] < 0.05 * before
+
+
+def test_schedule_rises_then_falls_to_zero():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = warmup_cosine(optimizer, warmup_steps=4, max_steps=12)
+    rates = []
+    for _ in range(13):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[8] == pytest.approx(0.5)
+    assert rates[12] == pytest.approx(0.0)
+
+
+def two_processes(path):
+    """The same steps as 1x32, on two gloo ranks with 16 examples each."""
+    trainer_settings = {"devices": 2, "strategy": "ddp"}
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    vector = train(distillation(), split(16)[rank::2], **trainer_settings)
+    if rank == 0:
+        torch.save(vector, path)
+
+
+if __name__ == "__main__":
+    two_processes(sys.argv[1])
