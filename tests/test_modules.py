@@ -1,6 +1,5 @@
 """The Lightning modules: the update does not depend on how a batch is split; the teacher stays put."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -22,6 +21,11 @@ from nlg_distill.teachers.live import LiveTeacher
 from nlg_distill.teachers.signal import TeacherSignal
 
 EXAMPLES = toy_examples(64)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers"),
+    pytest.mark.filterwarnings("ignore:.*have no `val_dataloader`"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated"),
+]
 
 
 def objective(nll_weight=0.5, kl_weight=0.5, temperature=2.0):
@@ -58,6 +62,8 @@ def train(module, micro_batches, accumulate=1, **settings):
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        limit_val_batches=0,
+        log_every_n_steps=1,
         **settings,
     )
     trainer.fit(module, DataLoader(micro_batches, batch_size=None))
@@ -66,7 +72,7 @@ def train(module, micro_batches, accumulate=1, **settings):
 
 def split(size):
     """The 64 examples in micro-batches of `size`; lengths differ, so do their token counts."""
-    return [collate(list(part), SPECIAL) for part in itertools.batched(EXAMPLES, size)]
+    return [collate(EXAMPLES[i : i + size], SPECIAL) for i in range(0, len(EXAMPLES), size)]
 
 
 @pytest.fixture

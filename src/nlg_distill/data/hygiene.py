@@ -141,7 +141,7 @@ def _exact_overlap(train: Sequence[Pair], held_out: Sequence[Pair]) -> int:
     return sum(p.source in sources or p.target in targets for p in held_out)
 
 
-def _lengths(texts: Sequence[str]) -> dict[str, float]:
+def _lengths(texts: Sequence[str]) -> dict[str, float | int]:
     words = [len(text.split()) for text in texts]
     return {
         "words": sum(words),
