@@ -1,0 +1,30 @@
+# The environment in .venv is made on first use, and again when the requirements change.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench
+
+help:  ## This list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/.made  ## Everything on real text: teacher, students, one table (30 minutes on two cores)
+	$(BIN)/nlg-distill reproduce demo
+
+test: .venv/.made  ## The whole test suite, slow tests included
+	$(BIN)/python -m pytest
+
+lint: .venv/.made  ## Style, spelling and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/mypy
+
+bench: .venv/.made  ## Training speed against a bare loop
+	$(BIN)/python benchmarks/training_speed.py
+
+.venv/.made: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
