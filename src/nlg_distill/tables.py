@@ -42,7 +42,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What the table is to show: a metric of one row, minus or over another row's, and its bound."""
+    """What a table is to show: a row's metric, minus or over another row's, and its bound."""
 
     claim: str
     row: str
@@ -187,9 +187,9 @@ def load_spec(path: Path) -> TableSpec:
         spec = TableSpec(rows=rows, claims=claims, **raw)
     except (TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} does not describe a table: {error}") from error
-    names = {row.row for row in spec.rows}
-    named = {spec.baseline} | {n for c in claims for n in (c.row, c.minus, c.over) if n}
-    if unknown := named - names - {BEST_STUDENT}:
+    known = {BEST_STUDENT, *(row.row for row in spec.rows)}
+    named = {spec.baseline, *(n for c in claims for n in (c.row, c.minus, c.over) if n)}
+    if unknown := named - known:
         raise UserError(f"{path} names rows that it does not have: {', '.join(sorted(unknown))}")
     return spec
 

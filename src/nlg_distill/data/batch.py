@@ -86,7 +86,7 @@ def collate(examples: Sequence[Example], special: SpecialIds) -> Batch:
 
 
 def pad_sources(
-    sources: Sequence[Int[Tensor, "_"]], special: SpecialIds
+    sources: Sequence[Int[Tensor, " _"]], special: SpecialIds
 ) -> tuple[Int[Tensor, "batch source"], Bool[Tensor, "batch source"]]:
     """Source ids padded on the right, and the mask that is True on text."""
     ids = pad_sequence(list(sources), batch_first=True, padding_value=special.pad)

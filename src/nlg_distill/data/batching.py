@@ -31,10 +31,10 @@ def budget_batches(
 class TokenBatchSampler(Sampler[list[int]]):
     """An endless stream of training batches, handed out `length` at a time.
 
-    Each pass over the data shuffles, sorts by length (ties keep the shuffle), cuts by the token budget
-    and shuffles the batches, all from `seed`. Batch `i` of the stream belongs to rank `i % num_ranks`.
-    One call of `iter` gives the stretch that `set_epoch` names, so a training that starts again at an
-    epoch sees the batches that it would have seen.
+    Each pass over the data shuffles, sorts by length (ties keep the shuffle), cuts by the token
+    budget and shuffles the batches, all from `seed`. Batch `i` of the stream belongs to rank
+    `i % num_ranks`. One call of `iter` gives the stretch that `set_epoch` names, so a training
+    that starts again at an epoch sees the batches that it would have seen.
     """
 
     def __init__(

@@ -34,8 +34,8 @@ def fixed_batches(
 class TextDataModule(L.LightningDataModule):
     """Training batches by token budget, validation batches in a fixed order.
 
-    The sampler shards by rank itself: the trainer must have `use_distributed_sampler=False`, because
-    the sampler that Lightning would put in its place shuffles whatever it is given.
+    The sampler shards by rank itself: the trainer must have `use_distributed_sampler=False`,
+    because the sampler that Lightning would put in its place shuffles whatever it is given.
     """
 
     def __init__(

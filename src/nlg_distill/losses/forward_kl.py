@@ -1,8 +1,8 @@
 """Forward KL, the original distillation loss.
 
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015,
-https://arxiv.org/abs/1503.02531, section 2. At every target word it is the word-level distillation of
-Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947,
+https://arxiv.org/abs/1503.02531, section 2. At every target word it is the word-level distillation
+of Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947,
 section 3.1.
 """
 

@@ -18,10 +18,10 @@ def nll(
     *,
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, "*tokens"]:
-    r"""Per-token $-\sum_v u(v) \log p_S(v)$ with $u = (1-\epsilon)\,\delta_y + \epsilon / V$, in nats.
+    r"""Per-token $-\sum_v u(v) \log p_S(v)$, in nats.
 
-    Computed in float32. Above $\epsilon = 0$ this is a cross-entropy against $u$, whose smallest value
-    is the entropy of $u$, not 0.
+    Here $u = (1-\epsilon)\,\delta_y + \epsilon / V$. Above $\epsilon = 0$ this is a cross-entropy
+    against $u$, whose smallest value is the entropy of $u$, not 0. Computed in float32.
 
     Args:
         student_logits: unnormalised scores of the student.

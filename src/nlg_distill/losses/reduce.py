@@ -1,7 +1,7 @@
 """The only reduction: sums over target tokens.
 
-The division is made once per optimizer step, by the target tokens of all its micro-batches and ranks
-(`modules/normalization.py`), so that a loss does not depend on how a batch is split.
+The division is made once per optimizer step, by the target tokens of all its micro-batches and
+ranks (`modules/generation.py`), so that a loss does not depend on how a batch is split.
 """
 
 from jaxtyping import Bool, Float

@@ -31,7 +31,7 @@ class LSTMState:
     cell: Float[Tensor, "layers sources beam hidden"]
 
     def reorder(self, parents: Int[Tensor, "sources beam"]) -> "LSTMState":
-        """Hypothesis `b` of source `s` continues from hypothesis `parents[s, b]` of the same source."""
+        """Hypothesis `b` of source `s` continues from its hypothesis `parents[s, b]`."""
         rows = torch.arange(len(parents), device=parents.device)[:, None]
         return replace(self, hidden=self.hidden[:, rows, parents], cell=self.cell[:, rows, parents])
 
@@ -72,7 +72,7 @@ class SequenceDropout(nn.Module):
 
 
 class LSTMEncoderDecoder(nn.Module):
-    """An encoder LSTM, a decoder LSTM that starts from its last state, and attention between them."""
+    """An encoder LSTM, a decoder LSTM that starts from its last state, and attention."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model says about a batch: hidden states and the projection that makes logits of them."""
+    """What a model says about a batch: hidden states, and the projection to logits."""
 
     hidden: Float[Tensor, "*tokens hidden"]
     projection: nn.Linear

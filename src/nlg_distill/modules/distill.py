@@ -14,8 +14,8 @@ from nlg_distill.teachers.source import TeacherSource
 class DistillModule(GenerationModule):
     """Trains a student on the targets policy's text, towards the teacher's distribution.
 
-    J = sum over terms k of w_k * mean over target tokens t of loss_k(q(.|x, y_<t), p(.|x, y_<t), y_t)
-    with q the student, p the teacher and y the text of the targets policy.
+    J = sum_k w_k * mean over target tokens t of loss_k(q(.|x, y_<t), p(.|x, y_<t), y_t)
+    with terms k, q the student, p the teacher and y the text of the targets policy.
     """
 
     def __init__(

@@ -23,8 +23,9 @@ ScheduleFactory = Callable[[Optimizer], LRScheduler]
 class GenerationModule(L.LightningModule):
     """A model that learns from batches and writes text.
 
-    Terms are summed over target tokens. The gradient is divided once per optimizer step by the target
-    tokens of all its micro-batches and ranks, so that the update does not depend on how they are split.
+    Terms are summed over target tokens. The gradient is divided once per optimizer step by the
+    target tokens of all its micro-batches and ranks, so that the update does not depend on how
+    they are split.
     """
 
     step_tokens: Tensor

@@ -64,9 +64,7 @@ def build(
     ordered = dict(sorted(_complete_rows(written)))
     assert list(ordered) == list(range(len(examples)))
     with (out / FILENAME).open("w", encoding="utf-8") as file:
-        file.writelines(
-            json.dumps(rows, ensure_ascii=False) + "\n" for rows in ordered.values()
-        )
+        file.writelines(json.dumps(rows, ensure_ascii=False) + "\n" for rows in ordered.values())
 
 
 def load_teacher_text(artifact: Path) -> list[list[TeacherText]]:

@@ -98,9 +98,7 @@ def build_student(
     pairs = load_split(parents["corpus"], "train")
     if "teacher_text" in parents:
         written = load_teacher_text(parents["teacher_text"])
-        pairs = [
-            Pair(p.source, targets.pick(p, h)) for p, h in zip(pairs, written, strict=True)
-        ]
+        pairs = [Pair(p.source, targets.pick(p, h)) for p, h in zip(pairs, written, strict=True)]
     source = None
     if "teacher" in parents:
         teacher = TeacherModule(load_model(parents["teacher"]), tokenizer.special)
@@ -125,9 +123,7 @@ def _seconds_before(parents: Mapping[str, Path]) -> float:
     return seconds
 
 
-def _prepare(
-    config: Mapping[str, Any], parents: Mapping[str, Path]
-) -> tuple[Training, Tokenizer]:
+def _prepare(config: Mapping[str, Any], parents: Mapping[str, Path]) -> tuple[Training, Tokenizer]:
     training: Training = instantiate(config["training"], _convert_="all")
     torch.set_num_threads(training.threads)
     L.seed_everything(config["seed"], verbose=False)
@@ -147,13 +143,13 @@ def _fit(
     """Trains the module, goes on from a checkpoint if there is one, and keeps the best weights."""
     train = [
         example
-        for example in _examples(pairs, tokenizer)
+        for example in encode_pairs(pairs, tokenizer)
         if max(len(example.source_ids), len(example.target_ids)) < training.max_tokens
     ]
     validation = load_split(parents["corpus"], "validation")[: training.validation_pairs]
     data = TextDataModule(
         train,
-        _examples(validation, tokenizer),
+        encode_pairs(validation, tokenizer),
         tokenizer.special,
         batch_tokens=training.batch_tokens,
         batches_per_epoch=training.validate_every * training.accumulate_grad_batches,
@@ -208,7 +204,8 @@ def _fit(
     write_json(out / "training.json", facts)
 
 
-def _examples(pairs: Sequence[Pair], tokenizer: Tokenizer) -> list[Example]:
+def encode_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> list[Example]:
+    """Each pair as token ids, numbered in their order."""
     sources = tokenizer.encode([pair.source for pair in pairs])
     targets = tokenizer.encode([pair.target for pair in pairs])
     return [Example(i, s, t) for i, (s, t) in enumerate(zip(sources, targets, strict=True))]

@@ -1,9 +1,10 @@
 """The teacher's text that is closest to the gold one: sequence-level interpolation (Seq-Inter).
 
 Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947,
-section 3.3: of the K best, the one with the highest sentence BLEU. The paper takes K = 35 and smooths
-BLEU as in Chen and Cherry, "A Systematic Comparison of Smoothing Techniques for Sentence-Level BLEU",
-2014; here it is sacreBLEU's sentence BLEU with its default exponential smoothing, the method 3 there.
+section 3.3: of the K best, the one with the highest sentence BLEU. The paper takes K = 35 and
+smooths BLEU as in Chen and Cherry, "A Systematic Comparison of Smoothing Techniques for
+Sentence-Level BLEU", 2014; here it is sacreBLEU's sentence BLEU with its default exponential
+smoothing, the method 3 there.
 """
 
 from collections.abc import Sequence
