@@ -2,9 +2,9 @@
 
 python benchmarks/training_speed.py [overrides as for train.py]
 
-Each measurement is a process of its own; bare and shipped take turns. What counts is the ratio within a
-round, not the milliseconds: they belong to one machine. The matrix product before and after tells
-whether the machine held still.
+Each measurement is a process of its own; bare and shipped take turns. What counts is the ratio
+within a round, not the milliseconds: they belong to one machine. The matrix product before and
+after tells whether the machine held still.
 """
 
 import json
@@ -77,7 +77,7 @@ def bare(overrides, steps):
 
 
 def shipped(overrides, steps):
-    """What `train.py` runs: the modules, the data module and the callbacks, logging to a CSV file."""
+    """What `train.py` runs: the modules, the data module and callbacks, logging to a file."""
     import lightning as L
 
     from nlg_distill.callbacks import ProgressCallback, ReseedEveryEpoch, Stopwatch

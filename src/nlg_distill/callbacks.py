@@ -50,7 +50,7 @@ class BleuOnValidation(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        hypotheses: list[Hypothesis] = outputs
+        hypotheses: list[Hypothesis] = outputs["hypotheses"]
         for number, hypothesis in zip(batch.example_ids.tolist(), hypotheses, strict=True):
             self.written[number] = hypothesis.token_ids
 

@@ -80,8 +80,8 @@ def beam_search(
     r"""The best texts found for each source, best first.
 
     A hypothesis ends when its end token is among the `beam_size` best candidates of a step; a
-    source ends when `beam_size` hypotheses have. Scores are $\log p(y|x) / |y|^\alpha$ with $\alpha$ the
-    `length_penalty` and $|y|$ counting the end token.
+    source ends when `beam_size` hypotheses have. Scores are $\log p(y|x) / |y|^\alpha$ with
+    $\alpha$ the `length_penalty` and $|y|$ counting the end token.
     """
     if not 1 <= num_hypotheses <= beam_size:
         raise UserError(

@@ -57,8 +57,8 @@ def _find(path: Path) -> Path:
             f"{path} holds neither {WEIGHTS} nor result.json: give a folder like "
             f"artifacts/student/<key>, or the folder of a finished run"
         )
-    model = json.loads(result.read_text(encoding="utf-8"))["artifacts"]["model"]
-    artifact = Path(json.loads((path / "result.json").read_text())["artifacts_root"]) / model
+    facts = json.loads(result.read_text(encoding="utf-8"))
+    artifact = Path(facts["artifacts_root"], facts["artifacts"]["model"])
     if not artifact.is_dir():
         raise UserError(f"the model of {path} is no longer in the store: {artifact} is missing")
     return artifact

@@ -75,13 +75,13 @@ class TolerantWandb(Logger):
     def _start(self) -> WandbLogger:
         import wandb
 
-        mode = "online" if wandb.login(prompt=False) else "offline"
+        chosen = "WANDB_MODE" in os.environ or wandb.login(prompt=False)
         run = wandb.init(
             name=self._name,
             project=self.project,
             dir=self.folder,
             config=dict(self.config),
-            mode=os.environ.get("WANDB_MODE", mode),
+            mode=None if chosen else "offline",
             settings=wandb.Settings(
                 reinit="create_new",
                 silent=True,

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from torch import nn
-
+from nlg_distill.models import EncoderDecoder
 from nlg_distill.stages.models import load_model
 
 
@@ -14,7 +13,7 @@ class ExperimentInit:
         """`experiment` is a file under conf/experiment; its student is trained first if need be."""
         self.experiment = experiment
 
-    def __call__(self, student: nn.Module, finished: Path | None) -> None:
+    def __call__(self, student: EncoderDecoder, finished: Path | None) -> None:
         """Copies the finished student's parameters."""
         assert finished is not None
         student.load_state_dict(load_model(finished).state_dict())

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from torch import nn
+from nlg_distill.models import EncoderDecoder
 
 
 class RandomInit:
     """Leaves the student as its constructor and the seed made it."""
 
-    def __call__(self, student: nn.Module, finished: Path | None) -> None:
+    def __call__(self, student: EncoderDecoder, finished: Path | None) -> None:
         """Changes nothing."""

@@ -1,6 +1,7 @@
 """Models: one family per file; they know nothing of training or distillation."""
 
+from nlg_distill.models.encoder_decoder import EncoderDecoder
 from nlg_distill.models.lstm import LSTMEncoderDecoder
 from nlg_distill.models.output import ModelOutput
 
-__all__ = ["LSTMEncoderDecoder", "ModelOutput"]
+__all__ = ["EncoderDecoder", "LSTMEncoderDecoder", "ModelOutput"]

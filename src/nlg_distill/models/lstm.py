@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.errors import UserError
+from nlg_distill.models.encoder_decoder import EncoderDecoder
 from nlg_distill.models.output import ModelOutput
 
 
@@ -71,7 +72,7 @@ class SequenceDropout(nn.Module):
         return states * (mask / kept)
 
 
-class LSTMEncoderDecoder(nn.Module):
+class LSTMEncoderDecoder(EncoderDecoder):
     """An encoder LSTM, a decoder LSTM that starts from its last state, and attention."""
 
     def __init__(
@@ -192,7 +193,8 @@ class LSTMEncoderDecoder(nn.Module):
         Vaswani et al., "Attention Is All You Need", 2017, https://arxiv.org/abs/1706.03762,
         section 3.4.
         """
-        return self.dropout(embedding(token_ids) * embedding.embedding_dim**0.5)
+        embedded: Tensor = self.dropout(embedding(token_ids) * embedding.embedding_dim**0.5)
+        return embedded
 
     def _attend(
         self, recurrent: Float[Tensor, "sources queries hidden"], state: LSTMState
@@ -200,13 +202,14 @@ class LSTMEncoderDecoder(nn.Module):
         scores = recurrent @ state.keys.transpose(1, 2)  # [sources, queries, source]
         scores = scores.masked_fill(~state.mask[:, None], float("-inf"))
         context = scores.softmax(dim=-1) @ state.memory
-        attended = self.attention_output(torch.cat([context, recurrent], dim=-1)).tanh()
-        return self.dropout(attended)
+        joined = self.attention_output(torch.cat([context, recurrent], dim=-1)).tanh()
+        attended: Tensor = self.dropout(joined)
+        return attended
 
     def _join_directions(
         self, state: Float[Tensor, "layers_directions sources width"]
     ) -> Float[Tensor, "layers sources hidden"]:
         if not self.encoder.bidirectional:
             return state
-        layers = state.unflatten(0, (self.encoder.num_layers, 2))
+        layers = state.reshape(self.encoder.num_layers, 2, *state.shape[1:])
         return layers.transpose(1, 2).flatten(2)

@@ -20,7 +20,8 @@ class ModelOutput:
     @cached_property
     def logits(self) -> Float[Tensor, "*tokens vocab"]:
         """Unnormalised scores over the vocabulary, made once however many terms ask."""
-        return self.projection(self.hidden)
+        logits: Tensor = self.projection(self.hidden)
+        return logits
 
     def detach(self) -> "ModelOutput":
         """The same output, cut off from the graph that made it."""

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from nlg_distill.data.batch import Batch, SpecialIds
 from nlg_distill.decoding import Hypothesis, greedy_search
 from nlg_distill.losses import LabelTerm, Objective, nll
+from nlg_distill.models import EncoderDecoder
 from nlg_distill.teachers.signal import TeacherSignal
 
 OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
@@ -32,7 +33,7 @@ class GenerationModule(L.LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: EncoderDecoder,
         special: SpecialIds,
         objective: Objective | None = None,
         *,
@@ -98,10 +99,10 @@ class GenerationModule(L.LightningModule):
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach() / tokens)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> list[Hypothesis]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Hypothesis]]:
         """The text that greedy search finds for each source of the batch."""
         found = greedy_search(self.model, batch.source_ids, batch.source_mask, self.special)
-        return [hypotheses[0] for hypotheses in found]
+        return {"hypotheses": [hypotheses[0] for hypotheses in found]}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         assert self.optimizer is not None, "a module without optimizer cannot train"

@@ -1,0 +1,30 @@
+"""What every encoder-decoder offers: all target positions at once, or one token at a time."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.models.output import ModelOutput
+
+
+class EncoderDecoder(nn.Module, ABC):
+    """A model that reads a source and writes a target."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Hidden states for all target positions of a batch."""
+
+    @abstractmethod
+    def start(
+        self,
+        source_ids: Int[Tensor, "sources source"],
+        source_mask: Bool[Tensor, "sources source"],
+    ) -> Any:
+        """Encodes the sources; the state holds one hypothesis per source."""
+
+    @abstractmethod
+    def step(self, token_ids: Int[Tensor, "sources beam"], state: Any) -> tuple[ModelOutput, Any]:
+        """Reads one token per hypothesis and gives the hidden states that predict the next."""
