@@ -143,7 +143,7 @@ class LSTMEncoderDecoder(EncoderDecoder):
     def forward(self, batch: Batch) -> ModelOutput:
         """Hidden states `[batch, time, embedding]` for all target positions at once."""
         state = self.start(batch.source_ids, batch.source_mask)
-        embedded = self._embed(self.target_embedding, batch.decoder_input_ids)
+        embedded = self.dropout(self.target_embedding(batch.decoder_input_ids))
         recurrent, _ = self.decoder(embedded, (state.hidden[:, :, 0], state.cell[:, :, 0]))
         return ModelOutput(self._attend(recurrent, state), self.projection)
 
@@ -153,7 +153,7 @@ class LSTMEncoderDecoder(EncoderDecoder):
         source_mask: Bool[Tensor, "sources source"],
     ) -> LSTMState:
         """Encodes the sources; the state holds one hypothesis per source."""
-        embedded = self._embed(self.source_embedding, source_ids)
+        embedded = self.dropout(self.source_embedding(source_ids))
         lengths = source_mask.sum(dim=1).cpu()
         packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
         packed_memory, (hidden, cell) = self.encoder(packed)
@@ -173,7 +173,7 @@ class LSTMEncoderDecoder(EncoderDecoder):
     ) -> tuple[ModelOutput, LSTMState]:
         """Reads one token per hypothesis; gives hidden states `[sources, beam, embedding]`."""
         sources, beam = token_ids.shape
-        embedded = self._embed(self.target_embedding, token_ids).reshape(sources * beam, 1, -1)
+        embedded = self.dropout(self.target_embedding(token_ids)).reshape(sources * beam, 1, -1)
         recurrent, (hidden, cell) = self.decoder(
             embedded, (state.hidden.flatten(1, 2), state.cell.flatten(1, 2))
         )
@@ -184,17 +184,6 @@ class LSTMEncoderDecoder(EncoderDecoder):
         )
         attended = self._attend(recurrent.reshape(sources, beam, -1), state)
         return ModelOutput(attended, self.projection), state
-
-    def _embed(
-        self, embedding: nn.Embedding, token_ids: Int[Tensor, "batch time"]
-    ) -> Float[Tensor, "batch time embedding"]:
-        """Inputs of unit variance from a matrix that is small enough to project with.
-
-        Vaswani et al., "Attention Is All You Need", 2017, https://arxiv.org/abs/1706.03762,
-        section 3.4.
-        """
-        embedded: Tensor = self.dropout(embedding(token_ids) * embedding.embedding_dim**0.5)
-        return embedded
 
     def _attend(
         self, recurrent: Float[Tensor, "sources queries hidden"], state: LSTMState
