@@ -20,23 +20,8 @@ from nlg_distill.data.text_files import TextFiles
 from nlg_distill.data.tokenizer import Tokenizer, train_sentencepiece
 from nlg_distill.errors import UserError
 
-WORDS = [
-    "ein",
-    "zwei",
-    "drei",
-    "vier",
-    "fünf",
-    "sechs",
-    "sieben",
-    "acht",
-    "neun",
-    "zehn",
-    "elf",
-    "zwölf",
-    "rot",
-    "grün",
-    "blau",
-]
+NUMBERS = ["ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
+WORDS = [*NUMBERS, "elf", "zwölf", "rot", "grün", "blau"]
 
 
 def sentences(count, offset=0):

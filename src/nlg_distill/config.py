@@ -113,9 +113,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (bool, str, types.NoneType):
-        return isinstance(value, hint)
-    return not (inspect.isclass(hint) and value is None)
+    return isinstance(value, hint) if inspect.isclass(hint) and hint is not Any else True
 
 
 def _nodes(cfg: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:

@@ -102,7 +102,8 @@ class Store:
 
     def entries(self) -> Iterator[Path]:
         """The folders of all finished artifacts."""
-        yield from sorted(p.parent for p in self.root.glob("*/*/metadata.json"))
+        folders = (file.parent for file in self.root.glob("*/*/metadata.json"))
+        yield from sorted(path for path in folders if not path.suffix)  # .partial, .damaged-…
 
     def damage(self, path: Path) -> str | None:
         """What is wrong with a finished artifact, if anything."""

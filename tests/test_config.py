@@ -1,0 +1,148 @@
+"""Every config composes and fits its constructors; a mistake is refused with the nearest name."""
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from nlg_distill.config import CONF, ROOT, check, compose
+from nlg_distill.errors import UserError
+from nlg_distill.stages.plan import plan
+from nlg_distill.tables import load_spec
+
+FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
+assert len(FILES) > 40, f"configs are missing under {CONF}"
+
+
+def names(group):
+    found = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    assert found, group
+    return found
+
+
+GROUPS = {  # how a file of each group is chosen
+    "data": "data={}",
+    "debug": "debug={}",
+    "experiment": "experiment={}",
+    "init": "init={}",
+    "logger": "logger={}",
+    "loss": "loss=[{}]",
+    "model": "model@student_model={}",
+    "targets": "targets={}",
+    "teacher": "teacher={}",
+    "trainer": "trainer={}",
+    "training": "training@student_training={}",
+}
+GIVEN = {  # what the user must give
+    "data/text_files": ["data.corpus.path=pairs.tsv"],
+    "data/tatoeba": ["data.corpus.source_language=nl", "data.corpus.target_language=sv"],
+    "init/experiment": ["init.experiment=baseline"],
+}
+
+
+def test_every_group_is_known_here():
+    assert {path.parts[0] for path in FILES if len(path.parts) > 1} == {*GROUPS, "hydra", "table"}
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parts[0] in GROUPS], ids=str)
+def test_every_config_composes_and_fits_its_constructors(file):
+    choice = GROUPS[file.parts[0]].format(file.stem)
+    cfg = compose([choice, *GIVEN.get(str(file.with_suffix("")), [])])
+    check(cfg)
+    assert plan(cfg, [choice]).scores.key
+
+
+@pytest.mark.parametrize("table", names("table"))
+def test_every_row_of_every_table_composes(table):
+    spec = load_spec(CONF / "table" / f"{table}.yaml")
+    keys = set()
+    for row in spec.rows:
+        overrides = [*spec.overrides, f"experiment={row.experiment}", *row.overrides]
+        cfg = compose(overrides)
+        check(cfg)
+        keys.add(plan(cfg, overrides).scores.key)
+    assert len(keys) == len(spec.rows)
+
+
+def test_the_axes_are_independent():
+    losses = names("loss")
+    chosen = [[one] for one in losses] + [losses]
+    inits = [["init=random"], ["init=experiment", "init.experiment=seq_kd"]]
+    keys = set()
+    for targets, loss, init in itertools.product(names("targets"), chosen, inits):
+        overrides = [f"targets={targets}", f"loss=[{','.join(loss)}]", *init]
+        cfg = compose(overrides)
+        check(cfg)
+        keys.add(plan(cfg, overrides).subject.key)
+    assert len(keys) == len(names("targets")) * len(chosen) * len(inits)
+
+
+def test_the_teacher_does_not_depend_on_the_student():
+    def teacher(*overrides):
+        stages = plan(compose(overrides), overrides).scores.ancestry()
+        return {stage.key for stage in stages if stage.name == "teacher"}
+
+    keys = teacher("experiment=word_kd")
+    assert len(keys) == 1
+    assert keys == teacher("experiment=seq_kd", "seed=7", "model@student_model=lstm_64")
+    assert keys == teacher("experiment=teacher")
+    assert keys != teacher("experiment=seq_kd", "teacher_seed=7")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("student_training.max_step=5", "Did you mean student_training.max_steps"),
+        ("targets=teacher_beem", "teacher_beam"),
+        ("experiment=seqkd", "seq_kd"),
+        ("los=[nll]", "loss"),
+        ("seed=one", "seed must be int, got 'one'"),
+        ("student_model.hidden_size=big", "student_model.hidden_size must be int, got 'big'"),
+        ("student_model.dropout=null", "student_model.dropout must be float, got None"),
+        ("student_model.bidirectional=3", "student_model.bidirectional must be bool, got 3"),
+        ("+student_model.drop_out=0.1", "did you mean student_model.dropout"),
+        ("+loss.nll.loss.temperature=2", "is not an argument of"),
+        ("student_training.optimizer.lr=fast", "optimizer.lr must be float"),
+        ("stage=tutor", "stage must be teacher or student"),
+    ],
+)
+def test_a_mistake_is_refused_with_the_nearest_name(override, message):
+    with pytest.raises(UserError) as caught:
+        check(compose([override]))
+    assert message in str(caught.value)
+
+
+def test_a_missing_value_is_named():
+    with pytest.raises(UserError, match=r"give it as data.corpus.source_language="):
+        check(compose(["data=tatoeba"]))
+
+
+def test_the_resolved_config_is_plain_data():
+    cfg = compose(["experiment=seq_kd_word_kd"])
+    text = OmegaConf.to_yaml(cfg, resolve=True)
+    assert "${" not in text.replace("${paths", "")
+
+
+def test_help_imports_nothing_heavy(tmp_path):
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = ['train.py', '--help']\n"
+        "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
+        "finally:\n    print(sorted({'torch', 'lightning', 'wandb'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "targets: gold, teacher_beam" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_a_mistake_on_the_command_line_is_one_sentence_and_writes_nothing(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), "student_model.hiden_size=3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Did you mean student_model.hidden_size?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,70 @@
+"""Scores against numbers made by hand."""
+
+import math
+
+import pytest
+import sacrebleu
+import torch
+from conftest import SPECIAL, toy_examples, toy_model
+
+from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.decoding import Hypothesis, greedy_search
+from nlg_distill.metrics import (
+    likelihood,
+    mode_probability,
+    num_parameters,
+    repetition,
+    text_scores,
+    write_texts,
+)
+
+
+def test_repetition_by_hand():
+    assert repetition(["a b a b a"]) == pytest.approx(2 / 4)  # ab ba ab ba
+    assert repetition(["a b c", "a b c"]) == 0.0
+    assert repetition(["a", ""]) == 0.0
+
+
+def test_text_scores_are_sacrebleu_s():
+    texts, references = ["the cat sat on the mat", "no"], ["the cat is on the mat", "no no"]
+    scores = text_scores(texts, references)
+    assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(texts, [references]).score)
+    assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(texts, [references]).score)
+    assert scores["length_ratio"] == pytest.approx(7 / 8)
+    assert "tok:13a" in scores["bleu_signature"]
+
+
+def test_mode_probability_is_the_mean_probability_of_the_greedy_texts():
+    texts = [Hypothesis([3], math.log(0.5), 0.0), Hypothesis([4, 5], math.log(0.1), 0.0)]
+    assert mode_probability(texts) == pytest.approx(0.3)
+
+
+def test_log_prob_of_a_greedy_text_is_the_model_s_own():
+    model = toy_model().eval()
+    batch = fixed_batches(toy_examples(4), SPECIAL, 100)[0]
+    with torch.inference_mode():
+        found = greedy_search(model, batch.source_ids, batch.source_mask, SPECIAL)
+    best, seconds = write_texts(model, [batch], SPECIAL, beam_size=1)
+    assert seconds > 0
+    for number, hypotheses in zip(batch.example_ids.tolist(), found, strict=True):
+        assert best[number].token_ids == hypotheses[0].token_ids
+        assert best[number].log_prob == pytest.approx(hypotheses[0].log_prob, abs=1e-5)
+
+
+def test_perplexity_and_bits_per_byte_of_a_uniform_model():
+    model = toy_model(vocab_size=7)
+    for parameter in model.parameters():
+        torch.nn.init.zeros_(parameter)
+    examples = toy_examples(9)
+    tokens = sum(len(example.target_ids) + 1 for example in examples)
+    batches = fixed_batches(examples, SPECIAL, 20)
+    assert len(batches) > 1
+    with torch.inference_mode():
+        scores = likelihood(model, batches, ["äb"] * 9)  # three bytes each
+    assert scores["perplexity"] == pytest.approx(7, rel=1e-5)
+    assert scores["bits_per_byte"] == pytest.approx(tokens * math.log2(7) / 27, rel=1e-5)
+
+
+def test_tied_parameters_count_once():
+    tied, untied = toy_model(tie_embeddings=True), toy_model()
+    assert num_parameters(untied) - num_parameters(tied) == 2 * 7 * 6

@@ -1,0 +1,141 @@
+"""The store: found again by what it was made from, published whole or not at all."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nlg_distill.errors import UserError
+from nlg_distill.store import Stage, Store, metadata
+
+TESTS = Path(__file__).parent
+
+
+def build(config, parents, out, session):
+    """Counts its calls beside the store, and fails when the session says so."""
+    with (out.parents[1] / "calls").open("a") as calls:
+        calls.write(f"{config['text']}\n")
+    with (out / "attempts").open("a") as attempts:
+        attempts.write("x")
+    if session == "fail":
+        raise RuntimeError("out of luck")
+    inherited = "".join((path / "text").read_text() for path in parents.values())
+    (out / "text").write_text(inherited + config["text"])
+    (out / "work").mkdir(exist_ok=True)
+    (out / "work" / "scratch").write_text("gone when published")
+
+
+def stage(text="a", **parents):
+    return Stage(
+        name="note",
+        version=1,
+        config={"text": text},
+        builder="test_store.build",
+        parents=parents,
+    )
+
+
+def calls(root):
+    return (root / "calls").read_text().split()
+
+
+def test_the_key_follows_everything_that_changes_the_result():
+    base = stage()
+    assert base.key == stage().key
+    others = [
+        replace(base, name="other"),
+        replace(base, version=2),
+        stage("b"),
+        stage(parent=stage("p")),
+        stage(parent=stage("q")),
+        stage(other_role=stage("p")),
+    ]
+    assert len({base.key, *(other.key for other in others)}) == 7
+
+
+def test_parents_are_made_first_and_nothing_is_made_twice(tmp_path):
+    child = stage("c", parent=stage("p"))
+    path = Store(tmp_path).get(child, None)
+    assert (path / "text").read_text() == "pc"
+    assert Store(tmp_path).get(child, None) == path
+    assert calls(tmp_path) == ["p", "c"]
+
+
+def test_metadata_says_where_an_artifact_came_from(tmp_path):
+    parent = stage("p")
+    path = Store(tmp_path).get(stage("c", parent=parent), None)
+    facts = metadata(path)
+    assert facts["parents"] == {"parent": f"note/{parent.key}"}
+    assert set(facts["checksums"]) == {"attempts", "config.yaml", "text"}
+    assert facts["packages"]["torch"]
+    assert not (path / "work").exists()
+
+
+def test_a_failed_stage_leaves_no_artifact_and_goes_on_in_its_folder(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        store.get(stage(), "fail")
+    assert not store.has(stage())
+    assert list(store.entries()) == []
+    path = store.get(stage(), None)
+    assert (path / "attempts").read_text() == "xx"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: (path / "text").write_text("A"), "text does not have its checksum"),
+        (lambda path: (path / "text").unlink(), "text is missing"),
+        (lambda path: (path / "metadata.json").write_text("{"), "metadata.json cannot be read"),
+    ],
+)
+def test_a_damaged_artifact_is_set_aside_and_made_again(tmp_path, damage, message, capsys):
+    store = Store(tmp_path)
+    path = store.get(stage(), None)
+    damage(path)
+    assert message in str(store.damage(path))
+    assert (store.get(stage(), None) / "text").read_text() == "a"
+    assert calls(tmp_path) == ["a", "a"]
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert len(list(path.parent.glob("*.damaged-*"))) == 1
+    assert list(store.entries()) == [path]
+
+
+def test_eight_processes_that_need_one_artifact_make_it_once(tmp_path):
+    program = (
+        "import sys, pathlib; from test_store import stage; from nlg_distill.store import Store; "
+        "Store(pathlib.Path(sys.argv[1])).get(stage('c', parent=stage('p')), None)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    running = [subprocess.Popen(command, cwd=TESTS) for _ in range(8)]
+    assert [process.wait() for process in running] == [0] * 8
+    assert sorted(calls(tmp_path)) == ["c", "p"]
+
+
+def test_what_others_were_made_from_is_removed_only_by_force(tmp_path):
+    store = Store(tmp_path)
+    parent, child = stage("p"), stage("c", parent=stage("p"))
+    store.get(child, None)
+    with pytest.raises(UserError, match=f"was made from {parent.key}"):
+        store.remove([parent.key], force=False)
+    assert len(list(store.entries())) == 2
+    store.remove([parent.key, child.key], force=False)
+    assert list(store.entries()) == []
+    store.get(child, None)
+    store.remove([parent.key], force=True)
+    assert list(store.entries()) == [store.path(child)]
+
+
+def test_removing_what_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no artifact 0123"):
+        Store(tmp_path).remove(["0123"], force=False)
+
+
+def test_a_folder_that_is_no_artifact_is_named(tmp_path):
+    with pytest.raises(UserError, match="is not an artifact"):
+        metadata(tmp_path)
+    (tmp_path / "metadata.json").write_text(json.dumps({"stage": "note"}))
+    assert metadata(tmp_path)["stage"] == "note"
