@@ -160,12 +160,12 @@ class Table:
         return f"{claim.claim}: {verdict} ({row}: {shown}, bound {claim.at_least:g})."
 
 
-def lookup(result: Mapping[str, Any], metric: str) -> float:
+def lookup(result: Mapping[str, Any], metric: str) -> float | int:
     """The number at a path like `beam_5/bleu`."""
     value: Any = result
     for key in metric.split("/"):
         value = value[key]
-    number: float = value
+    number: float | int = value
     return number
 
 
