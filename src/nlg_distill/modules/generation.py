@@ -87,6 +87,7 @@ class GenerationModule(L.LightningModule):
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest)
         if self._logs_now():
             self.log("train/gradient_norm", norm)
+            self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
     def _logs_now(self) -> bool:
         return self.trainer.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined, no-any-return]

@@ -1,0 +1,205 @@
+"""Whole runs on a small text: every experiment, going on after a kill, and nothing done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import lightning as L
+import pytest
+
+from nlg_distill.config import CONF, ROOT, compose
+from nlg_distill.errors import UserError
+from nlg_distill.generate import generate_texts
+from nlg_distill.run import run
+
+GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
+ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+assert EXPERIMENTS
+
+
+def write_corpus(folder):
+    """Numbers from 100 to 999, digit by digit, in two languages."""
+    lines = ["source\ttarget"]
+    for number in range(100, 1000, 3):
+        digits = [int(digit) for digit in str(number)]
+        words = [" ".join(names[d] for d in digits) for names in (GERMAN, ENGLISH)]
+        lines.append("\t".join(words))
+    path = folder / "numbers.tsv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def settings(folder, steps=2, dropout=0.0):
+    return [
+        "data=text_files",
+        f"data.corpus.path={folder}/numbers.tsv",
+        "data.splitting.validation=20",
+        "data.splitting.test=20",
+        "data.tokenizer.vocab_size=44",
+        "model@teacher_model=lstm_32",
+        "model@student_model=lstm_32",
+        f"student_model.dropout={dropout}",
+        "logger=csv",
+        "trainer.log_every_n_steps=1",
+        f"paths.artifacts={folder}/artifacts",
+        f"paths.downloads={folder}/downloads",
+        f"paths.runs={folder}/runs",
+        *(
+            f"{role}_training.{setting}"
+            for role in ("teacher", "student")
+            for setting in (f"max_steps={steps}", "validate_every=1", "threads=1", "patience=100")
+        ),
+    ]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A corpus, and a store that the tests of this file share."""
+    folder = tmp_path_factory.mktemp("home")
+    write_corpus(folder)
+    return folder
+
+
+def train(overrides, folder):
+    return run(compose(overrides), overrides, folder)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_two_steps_and_leaves_its_result(home, experiment):
+    folder = home / "runs" / experiment
+    result = train([*settings(home), f"experiment={experiment}"], folder)
+    assert json.loads((folder / "result.json").read_text()) == result
+    assert result["steps"] == 2
+    for beam in ("beam_1", "beam_5"):
+        scores = result[beam]
+        assert scores["bleu_signature"].startswith("nrefs:1|case:mixed")
+        assert {"bleu", "chrf", "length_ratio", "repetition"} < set(scores)
+        assert scores["source_words_per_second"] > 0
+    facts = {"perplexity", "bits_per_byte", "mode_probability", "parameters", "megabytes"}
+    assert facts < set(result)
+    assert set(result["artifacts"]) >= {"corpus", "tokenizer", "model"}
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 20
+    assert set(samples[0]) == {"source", "gold", "teacher", "student"}
+    assert "numbers.tsv" in (folder / "config.yaml").read_text()
+
+
+def test_a_second_run_trains_nothing(home, monkeypatch):
+    overrides = [*settings(home), "experiment=seq_kd", "seed=9"]
+    first = train(overrides, home / "runs" / "first")
+    assert first["trained_now"]
+    curves = (home / "runs" / "first" / "curves" / "metrics.csv").read_text()
+    for name in (
+        "train/loss",
+        "train/nll",
+        "val/bleu",
+        "train/gradient_norm",
+        "train/learning_rate",
+    ):
+        assert name in curves.splitlines()[0]
+    monkeypatch.setattr(L.Trainer, "fit", None)
+    second = train(overrides, home / "runs" / "second")
+    assert not second["trained_now"]
+    assert {k: v for k, v in first.items() if k != "trained_now"} == {
+        k: v for k, v in second.items() if k != "trained_now"
+    }
+
+
+def test_a_sweep_shares_its_teacher(home):
+    for seed in (1, 2):
+        train([*settings(home), "experiment=seq_kd", f"seed={seed}"], home / "runs" / str(seed))
+    assert len(list((home / "artifacts" / "teacher").glob("*/metadata.json"))) == 1
+    assert len(list((home / "artifacts" / "teacher_text").glob("*/metadata.json"))) == 1
+
+
+def test_generate_writes_a_text_for_each_source(home):
+    folder = home / "runs" / "generate"
+    train([*settings(home), "experiment=baseline"], folder)
+    sources = ["eins zwei", "drei", "vier fünf sechs"]
+    together = generate_texts(folder, sources, beam_size=2)
+    assert together == [generate_texts(folder, [s], beam_size=2)[0] for s in sources]
+    with pytest.raises(UserError, match="source 2 is empty"):
+        generate_texts(folder, ["eins", " "], beam_size=1)
+    with pytest.raises(UserError, match=r"holds neither model.safetensors nor result.json"):
+        generate_texts(home, ["eins"], beam_size=1)
+
+
+def start(overrides, folder):
+    command = [sys.executable, str(ROOT / "train.py"), *overrides]
+    with (folder / "log").open("a") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+
+def checkpoint_appears(artifacts):
+    return list(artifacts.glob("student/*.partial/work/last.ckpt"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["baseline", "word_kd"])
+def test_a_killed_training_ends_as_if_it_had_never_been_killed(home, tmp_path, experiment):
+    def overrides(folder):
+        paths = [f"paths.artifacts={folder}/artifacts", f"paths.runs={folder}/runs"]
+        return [*settings(home, steps=40, dropout=0.3), *paths, f"experiment={experiment}"]
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    assert start(overrides(whole), whole).wait() == 0
+
+    process = start(overrides(killed), killed)
+    while process.poll() is None and not checkpoint_appears(killed / "artifacts"):
+        time.sleep(0.01)
+    assert process.poll() is None, "training ended before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list((killed / "artifacts").glob("student/*/metadata.json"))
+    assert start(overrides(killed), killed).wait() == 0
+
+    def outcome(folder):
+        (weights,) = folder.glob("artifacts/student/*/model.safetensors")
+        result = json.loads((weights.parent / "training.json").read_text())
+        return weights.read_bytes(), result["best_validation_bleu"], result["steps"]
+
+    assert outcome(whole) == outcome(killed)
+    assert outcome(whole)[2] == 40
+
+
+@pytest.mark.slow
+def test_teacher_student_and_table_on_a_real_corpus(tmp_path):
+    """A teacher, its Seq-KD student and the baseline on Chinese, compared in a table."""
+    command = [
+        str(Path(sys.executable).with_name("nlg-distill")),
+        "reproduce",
+        "smoke",
+        "logger=none",
+        "teacher_training.max_steps=100",
+        "student_training.max_steps=100",
+        f"paths.downloads={ROOT / 'downloads'}",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {r["row"]: r["metrics"] for r in json.loads(table_file(tmp_path).read_text())}
+    assert len(rows) == 7
+    assert rows["Teacher"]["parameters"] > 1.5 * rows["Seq-KD"]["parameters"]
+    assert rows["Seq-KD"]["mode_probability"] > rows["Student baseline"]["mode_probability"]
+    assert all(row["perplexity"] < 1500 for row in rows.values())  # of 2,000 pieces
+    before = table_file(tmp_path).read_text()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert table_file(tmp_path).read_text() == before
+
+
+def table_file(folder):
+    return folder / "tables" / "smoke" / "table.json"
