@@ -27,10 +27,15 @@ class ReseedEveryEpoch(Callback):
         """`seed` of the run."""
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        torch.manual_seed(
-            (self.seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank
-        )
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        # Not at the epoch's start: making the loader's iterator draws a number too, before that
+        # hook in the first epoch after a start and behind it in all others.
+        if batch_idx == 0:
+            torch.manual_seed(
+                (self.seed * 1_000_003 + trainer.current_epoch) * 1_009 + trainer.global_rank
+            )
 
 
 class BleuOnValidation(Callback):
