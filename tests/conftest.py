@@ -27,6 +27,7 @@ def toy_model(vocab_size=7, hidden_size=6, **changes):
         dropout=0.0,
         bidirectional=True,
         tie_embeddings=False,
+        embedding_std=0.4,
     )
     return LSTMEncoderDecoder(vocab_size, **(settings | changes))
 

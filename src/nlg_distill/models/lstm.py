@@ -85,6 +85,7 @@ class LSTMEncoderDecoder(EncoderDecoder):
         dropout: float,
         bidirectional: bool,
         tie_embeddings: bool,
+        embedding_std: float,
     ) -> None:
         """Builds the parameters.
 
@@ -96,6 +97,8 @@ class LSTMEncoderDecoder(EncoderDecoder):
             dropout: probability in [0, 1) on embeddings, between layers and before the projection.
             bidirectional: the encoder reads both ways, with half of `hidden_size` each way.
             tie_embeddings: source, target and output embeddings are one matrix.
+            embedding_std: standard deviation of the first embeddings. A small model learns to
+                attend much sooner from 0.3 than from the usual `embedding_size ** -0.5`.
 
         Raises:
             UserError: if a size is not positive, `hidden_size` is odd in a bidirectional model,
@@ -107,8 +110,9 @@ class LSTMEncoderDecoder(EncoderDecoder):
             ("embedding_size", embedding_size),
             ("hidden_size", hidden_size),
             ("num_layers", num_layers),
+            ("embedding_std", embedding_std),
         ]:
-            if size < 1:
+            if size <= 0:
                 raise UserError(f"{name} must be positive, got {size}")
         if bidirectional and hidden_size % 2:
             raise UserError(f"hidden_size must be even when bidirectional, got {hidden_size}")
@@ -135,7 +139,7 @@ class LSTMEncoderDecoder(EncoderDecoder):
         self.dropout = SequenceDropout(dropout)
 
         for embedding in (self.source_embedding, self.target_embedding):
-            nn.init.normal_(embedding.weight, std=embedding_size**-0.5)
+            nn.init.normal_(embedding.weight, std=embedding_std)
         if tie_embeddings:
             self.target_embedding.weight = self.source_embedding.weight
             self.projection.weight = self.source_embedding.weight
