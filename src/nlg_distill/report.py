@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nlg_distill.store import Store, metadata
-from nlg_distill.tables import COLUMNS
+from nlg_distill.tables import COLUMNS, QUALITY
 from nlg_distill.tables import Table as FinishedTable
 
 console = Console()
@@ -65,13 +65,17 @@ def _beams(result: dict[str, Any]) -> list[str]:
 
 
 def show_table(finished: FinishedTable, folder: Path) -> None:
-    """A table in the terminal, and how to write with its best student."""
-    table = Table("", title=finished.spec.title)
-    for column in COLUMNS:
-        table.add_column(column.head, justify="right")
-    for name in finished.results:
-        table.add_row(name, *finished.cells(name))
-    console.print(table)
+    """A table in the terminal, in two parts that fit 80 columns; how to use its best student."""
+    cells = {name: finished.cells(name) for name in finished.results}
+    split = len(QUALITY)
+    parts = {finished.spec.title: slice(split), "What it costs": slice(split, None)}
+    for title, part in parts.items():
+        table = Table("", title=title)
+        for column in list(COLUMNS)[part]:
+            table.add_column(column.head, justify="right", no_wrap=True)
+        for name, row in cells.items():
+            table.add_row(name, *row[part])
+        console.print(table)
     for note in finished.notes():
         console.print(f"- {note}", highlight=False, soft_wrap=True)
     console.print(f"Written to {folder}/table.md, table.csv and table.json", soft_wrap=True)

@@ -24,7 +24,7 @@ class Column:
     difference: bool = False
 
 
-COLUMNS = (
+QUALITY = (
     Column("BLEU K=1", "beam_1/bleu", ".1f"),
     Column("Δ", "beam_1/bleu", "+.1f", difference=True),
     Column("BLEU K=5", "beam_5/bleu", ".1f"),
@@ -32,12 +32,15 @@ COLUMNS = (
     Column("chrF", "beam_5/chrf", ".1f"),
     Column("PPL", "perplexity", ".1f"),
     Column("p(ŷ)", "mode_probability", ".2%"),
+)
+COST = (
     Column("parameters", "parameters", ",d"),
     Column("MB", "megabytes", ".1f"),
     Column("words/s K=1", "beam_1/source_words_per_second", ",.0f"),
     Column("words/s K=5", "beam_5/source_words_per_second", ",.0f"),
     Column("s trained", "total_training_seconds", ",.0f"),
 )
+COLUMNS = QUALITY + COST
 
 
 @dataclass(frozen=True, kw_only=True)
