@@ -105,7 +105,7 @@ def test_the_teacher_does_not_depend_on_the_student():
         ("+student_model.drop_out=0.1", "did you mean student_model.dropout"),
         ("+loss.nll.loss.temperature=2", "is not an argument of"),
         ("student_training.optimizer.lr=fast", "optimizer.lr must be float"),
-        ("student_model=lstm_128", "choose one of a group, for example model@student_model"),
+        ("student_model=lstm_128", "choose one, for example model@student_model"),
         ("stage=tutor", "stage must be teacher or student"),
     ],
 )

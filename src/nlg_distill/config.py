@@ -79,7 +79,7 @@ def check(cfg: DictConfig) -> None:
     for group, usual in compose([]).items():
         if isinstance(usual, DictConfig) and not isinstance(cfg[group], DictConfig):
             raise UserError(
-                f"{group!s} must be a config, got {cfg[group]!r}: choose one of a group, for example "
+                f"{group!s} must be a config, got {cfg[group]!r}: choose one, for example "
                 f"model@student_model=lstm_128"
             )
     for path, node in _nodes(cfg, ""):
