@@ -128,7 +128,8 @@ def _needs_teacher(cfg: DictConfig) -> bool:
 
 
 def _loss_needs_teacher(cfg: DictConfig) -> bool:
-    return any(get_class(term._target_).needs_teacher for term in cfg.loss.values())  # type: ignore[attr-defined]
+    terms: list[type[Any]] = [get_class(term._target_) for term in cfg.loss.values()]
+    return any(term.needs_teacher for term in terms)
 
 
 def _trainer(cfg: DictConfig) -> dict[str, Any]:
