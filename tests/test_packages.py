@@ -6,6 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from nlg_distill.config import ROOT
+from nlg_distill.data.hsk import Hsk
+from nlg_distill.data.jlpt import Jlpt
 from nlg_distill.data.packages import Package
 from nlg_distill.errors import UserError
 
@@ -96,3 +99,12 @@ def test_another_file_of_that_name_is_deleted(index, package, tmp_path):
 def test_a_version_that_no_index_has_is_named(index, tmp_path):
     with pytest.raises(UserError, match=r"no package index offers toy-2.0.tar.gz"):
         Package("toy", "2.0", "toy-2.0.tar.gz", "0" * 64).fetch(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("corpus", "distinct"), [(Hsk(), 4272), (Jlpt(), 12196)])
+def test_a_published_corpus_is_read_whole(corpus, distinct):
+    pairs = list(corpus.read(ROOT / "downloads"))
+    assert len({(pair.source, pair.target) for pair in pairs}) == distinct
+    assert all(pair.source.strip() and pair.target.strip() for pair in pairs)
+    assert not any("placeholder" in pair.target.lower() for pair in pairs)

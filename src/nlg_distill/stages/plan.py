@@ -27,7 +27,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """The stages of `cfg`; `overrides` are what the user gave, for experiments that it names."""
     corpus = Stage(
         name="corpus",
-        version=1,
+        version=2,
         config=_plain(cfg.data, "corpus", "cleaning", "splitting"),
         builder="nlg_distill.stages.corpus.build",
     )
