@@ -1,6 +1,7 @@
 """Configs: composed by Hydra, checked against the constructors that they name."""
 
 import difflib
+import functools
 import inspect
 import re
 import types
@@ -44,6 +45,11 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
         GlobalHydra.instance().hydra = previous
 
 
+@functools.cache
+def _defaults() -> DictConfig:
+    return compose([])
+
+
 def explain(error: Exception) -> str:
     """The error of an override, with the nearest valid name."""
     message = str(error).strip()
@@ -56,7 +62,7 @@ def explain(error: Exception) -> str:
         names = [f"{group}/{path.stem}" for path in (CONF / group).glob("*.yaml")]
     else:
         names = [path.name for path in CONF.iterdir() if path.is_dir()]
-        names += list(_keys(compose([])))
+        names += list(_keys(_defaults()))
     near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     near = near or [n for n in names if n.split(".")[-1] == wrong.split(".")[-1]][:1]
     return message + (f"\nDid you mean {near[0]}?" if near else "")
@@ -76,7 +82,7 @@ def check(cfg: DictConfig) -> None:
             raise UserError(f"{name} must be int, got {value!r}")
     if cfg.stage not in ("teacher", "student"):
         raise UserError(f"stage must be teacher or student, got {cfg.stage!r}")
-    for group, usual in compose([]).items():
+    for group, usual in _defaults().items():
         if isinstance(usual, DictConfig) and not isinstance(cfg[group], DictConfig):
             raise UserError(
                 f"{group!s} must be a config, got {cfg[group]!r}: choose one, for example "
