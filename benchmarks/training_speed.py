@@ -91,7 +91,7 @@ def shipped(overrides, steps):
     from nlg_distill.allocator import keep_freed_memory
     from nlg_distill.callbacks import ProgressCallback, ReseedEveryEpoch, Stopwatch
     from nlg_distill.data.datamodule import TextDataModule
-    from nlg_distill.loggers import csv_logger, quiet_lightning
+    from nlg_distill.loggers import csv_logger, quiet_libraries
     from nlg_distill.losses import LabelTerm, Objective, nll
     from nlg_distill.modules import DistillModule, StudentModule
     from nlg_distill.targets import Gold
@@ -106,7 +106,7 @@ def shipped(overrides, steps):
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
             self.end = time.perf_counter()
 
-    quiet_lightning()
+    quiet_libraries()
     keep_freed_memory()
     cfg, training, tokenizer, examples, model = prepare(overrides)
     module = DistillModule(

@@ -106,6 +106,7 @@ def test_the_teacher_does_not_depend_on_the_student():
         ("+loss.nll.loss.temperature=2", "is not an argument of"),
         ("student_training.optimizer.lr=fast", "optimizer.lr must be float"),
         ("student_model=lstm_128", "choose one, for example model@student_model"),
+        ("+trainer.strategy=ddp", "cannot be chosen"),
         ("stage=tutor", "stage must be teacher or student"),
     ],
 )

@@ -189,6 +189,25 @@ def test_a_killed_training_ends_as_if_it_had_never_been_killed(home, tmp_path, e
 
 
 @pytest.mark.slow
+def test_two_processes_train_what_one_does(home, tmp_path):
+    """Two ranks with half the batch each, and one that accumulates both halves."""
+    one = ["student_training.accumulate_grad_batches=2"]
+    two = ["trainer.devices=2"]
+    weights = []
+    for number, extra in enumerate([one, two]):
+        overrides = [*settings(home, steps=4), "trainer.precision=32-true", *extra]
+        overrides += ["experiment=word_kd", "student_training.batch_tokens=500"]
+        overrides += ["teacher_training.max_steps=1"]
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        assert start([*overrides, f"paths.runs={folder}"], folder).wait() == 0, folder
+        (result,) = folder.glob("word_kd/*/0/result.json")
+        model = json.loads(result.read_text())["artifacts"]["model"]
+        weights.append(load_file(home / "artifacts" / model / "model.safetensors"))
+    torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
 def test_teacher_student_and_table_on_a_real_corpus(tmp_path):
     """A teacher, its Seq-KD student and the baseline on Chinese, compared in a table."""
     command = [

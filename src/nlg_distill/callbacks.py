@@ -10,11 +10,26 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
+from nlg_distill.allocator import keep_freed_memory
 from nlg_distill.data.batch import Batch
 from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.decoding import Hypothesis
+from nlg_distill.loggers import quiet_libraries
 from nlg_distill.metrics import corpus_bleu
 from nlg_distill.progress import progress
+
+
+class ProcessSettings(Callback):
+    """What each process of a training needs, also one that Lightning starts."""
+
+    def __init__(self, threads: int) -> None:
+        """`threads` of a CPU training."""
+        self.threads = threads
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        quiet_libraries()
+        keep_freed_memory()
+        torch.set_num_threads(self.threads)
 
 
 class ReseedEveryEpoch(Callback):
@@ -61,7 +76,7 @@ class BleuOnValidation(Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         texts = self.tokenizer.decode([self.written[i] for i in range(len(self.references))])
-        pl_module.log("val/bleu", corpus_bleu(texts, self.references))
+        pl_module.log("val/bleu", corpus_bleu(texts, self.references), sync_dist=True)
         self.written.clear()
 
 

@@ -80,6 +80,11 @@ def check(cfg: DictConfig) -> None:
     for name, value in (("seed", cfg.seed), ("teacher_seed", cfg.teacher_seed)):
         if not _fits(value, int):
             raise UserError(f"{name} must be int, got {value!r}")
+    if "strategy" in cfg.trainer or cfg.trainer.get("num_nodes", 1) != 1:
+        raise UserError(
+            "trainer.strategy and trainer.num_nodes cannot be chosen: several devices of one "
+            "machine train as trainer.devices=2, by data parallelism (ddp_spawn)"
+        )
     if cfg.stage not in ("teacher", "student"):
         raise UserError(f"stage must be teacher or student, got {cfg.stage!r}")
     for group, usual in _defaults().items():

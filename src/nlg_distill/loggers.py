@@ -107,9 +107,11 @@ def no_logger(folder: Path, name: str, config: Config) -> None:
     """No curves."""
 
 
-def quiet_lightning() -> None:
-    """Keeps Lightning's errors and warnings, without its tips and what our own bars show."""
+def quiet_libraries() -> None:
+    """Keeps errors and warnings, without Lightning's tips, requests, and what our own bars show."""
     for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for noise in ("does not have many workers", "LeafSpec", "srun", "tensorboard"):
         warnings.filterwarnings("ignore", f".*{noise}.*")

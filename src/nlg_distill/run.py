@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.allocator import keep_freed_memory
 from nlg_distill.config import check
-from nlg_distill.loggers import TolerantWandb, quiet_lightning
+from nlg_distill.loggers import TolerantWandb, quiet_libraries
 from nlg_distill.report import show_corpus, show_result
 from nlg_distill.session import Session
 from nlg_distill.stages.plan import plan
@@ -64,7 +64,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
 
 def open_session(cfg: DictConfig, folder: Path, subject: Stage) -> Session:
     """What the stages share; the subject's curves go to `folder`, others' to a folder inside."""
-    quiet_lightning()
+    quiet_libraries()
     keep_freed_memory()
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 
 @dataclass
 class Session:
@@ -20,6 +22,22 @@ class Session:
     trainer: Mapping[str, Any]
     open_logger: Callable[[str], Any]
     loggers: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> torch.device:
+        """Where models run outside a trainer."""
+        import lightning as L
+
+        device: torch.device = L.Fabric(accelerator=self.trainer["accelerator"], devices=1).device
+        return device
+
+    @property
+    def strategy(self) -> str:
+        """Lightning's strategy: several devices are processes of the training alone.
+
+        With the usual `ddp`, each process would go through all stages of the run.
+        """
+        return "auto" if self.trainer["devices"] == 1 else "ddp_spawn"
 
     def logger(self, key: str) -> Any:
         """The logger of one training; False is what Lightning calls none."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from nlg_distill.data.batch import Batch, Example, SpecialIds, collate
@@ -23,12 +24,16 @@ class BatchDataset(Dataset[Batch]):
 
 
 def fixed_batches(
-    examples: Sequence[Example], special: SpecialIds, batch_tokens: int
+    examples: Sequence[Example],
+    special: SpecialIds,
+    batch_tokens: int,
+    device: torch.device | None = None,
 ) -> list[Batch]:
     """All examples once, by length, longest first; for validation and scoring."""
     order = sorted(range(len(examples)), key=lambda i: -len(examples[i].source_ids))
     batches = budget_batches(examples, order, batch_tokens)
-    return [collate([examples[i] for i in batch], special) for batch in batches]
+    made = [collate([examples[i] for i in batch], special) for batch in batches]
+    return [batch.to(device) for batch in made] if device else made
 
 
 class TextDataModule(L.LightningDataModule):

@@ -40,14 +40,14 @@ def load_model(artifact: Path) -> EncoderDecoder:
     return model.eval()
 
 
-def autocast(precision: str | int) -> AbstractContextManager[Any]:
+def autocast(precision: str | int, device: torch.device) -> AbstractContextManager[Any]:
     """The arithmetic of a Lightning precision, outside a trainer.
 
     Raises:
         UserError: if the precision is none that this project runs models in.
     """
     if precision == "bf16-mixed":
-        return torch.autocast("cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16)
+        return torch.autocast(device.type, torch.bfloat16)
     if precision in (32, "32", "32-true"):
         return nullcontext()
     raise UserError(f"trainer.precision={precision}: use 32-true or bf16-mixed")

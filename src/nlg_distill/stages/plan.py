@@ -134,7 +134,7 @@ def _loss_needs_teacher(cfg: DictConfig) -> bool:
 
 def _trainer(cfg: DictConfig) -> dict[str, Any]:
     """What of the trainer changes a result; where it runs and what it prints do not."""
-    return {"trainer": _plain(cfg.trainer, "precision", "devices", "num_nodes", "strategy")}
+    return {"trainer": _plain(cfg.trainer, "precision", "devices")}
 
 
 def _plain(cfg: DictConfig, *keys: str) -> dict[str, Any]:

@@ -34,13 +34,14 @@ def build(
     sources, references = [p.source for p in pairs], [p.target for p in pairs]
     ids = zip(tokenizer.encode(sources), tokenizer.encode(references), strict=True)
     examples = [Example(i, source, target) for i, (source, target) in enumerate(ids)]
-    batches = fixed_batches(examples, tokenizer.special, scoring["batch_tokens"])
+    device = session.device
+    batches = fixed_batches(examples, tokenizer.special, scoring["batch_tokens"], device)
     words = sum(len(source.split()) for source in sources)
-    model = load_model(parents["model"])
+    model = load_model(parents["model"]).to(device)
 
     result: dict[str, Any] = {}
     texts: dict[int, list[str]] = {}
-    with torch.inference_mode(), autocast(config["precision"]):
+    with torch.inference_mode(), autocast(config["precision"], device):
         for beam_size in scoring["beam_sizes"]:
             best, seconds = write_texts(model, batches, tokenizer.special, beam_size=beam_size)
             texts[beam_size] = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
@@ -54,7 +55,7 @@ def build(
         widest = scoring["beam_sizes"][-1]
         compared = texts[widest]
         if "teacher" in parents:
-            teacher = load_model(parents["teacher"])
+            teacher = load_model(parents["teacher"]).to(device)
             best, _ = write_texts(teacher, batches, tokenizer.special, beam_size=widest)
             compared = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
     training = json.loads((parents["model"] / "training.json").read_text())
@@ -64,6 +65,7 @@ def build(
         "threads": scoring["threads"],
         "batch_tokens": scoring["batch_tokens"],
         "precision": config["precision"],
+        "device": device.type,
         "sentences": len(pairs),
     }
     result["artifacts"] = {

@@ -28,7 +28,7 @@ def build(
     """Decodes the training split, longest sources first; goes on where it was stopped."""
     torch.set_num_threads(config["threads"])
     tokenizer = load_tokenizer(parents["tokenizer"])
-    model = load_model(parents["teacher"])
+    model = load_model(parents["teacher"]).to(session.device)
     beam = instantiate(config["beam"])
     sources = [pair.source for pair in load_split(parents["corpus"], "train")]
     examples = [Example(i, ids, []) for i, ids in enumerate(tokenizer.encode(sources))]
@@ -37,11 +37,11 @@ def build(
     written = out / "work" / FILENAME
     done = {number for number, _ in _complete_rows(written)}
     missing = [example for example in examples if example.example_id not in done]
-    batches = fixed_batches(missing, tokenizer.special, DECODING_BATCH_TOKENS)
+    batches = fixed_batches(missing, tokenizer.special, DECODING_BATCH_TOKENS, session.device)
     with (
         written.open("a", encoding="utf-8") as file,
         torch.inference_mode(),
-        autocast(config["precision"]),
+        autocast(config["precision"], session.device),
         progress("teacher writes", len(examples)) as bar,
     ):
         bar.advance(len(done))

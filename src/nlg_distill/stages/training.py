@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from nlg_distill.callbacks import (
     BleuOnValidation,
+    ProcessSettings,
     ProgressCallback,
     ReseedEveryEpoch,
     Stopwatch,
@@ -167,12 +168,14 @@ def _fit(
     stopwatch = Stopwatch()
     trainer: L.Trainer = instantiate(
         session.trainer,
+        strategy=session.strategy,
         default_root_dir=work,
         max_epochs=training.max_steps // training.validate_every,
         accumulate_grad_batches=training.accumulate_grad_batches,
         gradient_clip_val=training.gradient_clip_val,
         logger=session.logger(out.stem),
         callbacks=[
+            ProcessSettings(training.threads),
             ReseedEveryEpoch(config["seed"]),
             BleuOnValidation(tokenizer, [pair.target for pair in validation]),
             best,
@@ -190,14 +193,15 @@ def _fit(
     )
     last = work / "last.ckpt"
     trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
-    module.load_state_dict(state)
+    module.load_state_dict(torch.load(work / "best.ckpt", weights_only=True)["state_dict"])
     save_model(module.model, parents["tokenizer"], out)
+    end = torch.load(last, weights_only=True)  # several processes leave their state nowhere else
+    seconds = end["callbacks"][stopwatch.state_key]["seconds"]
     facts = {
-        "best_validation_bleu": float(best.best_model_score or 0.0),
-        "steps": trainer.global_step,
-        "training_seconds": round(stopwatch.seconds, 1),
-        "total_training_seconds": round(_seconds_before(parents) + stopwatch.seconds, 1),
+        "best_validation_bleu": float(end["callbacks"][best.state_key]["best_model_score"]),
+        "steps": end["global_step"],
+        "training_seconds": round(seconds, 1),
+        "total_training_seconds": round(_seconds_before(parents) + seconds, 1),
         "training_pairs": len(train),
         "left_out_as_too_long": len(pairs) - len(train),
     }
