@@ -138,7 +138,7 @@ def test_sum_ignores_what_is_masked_even_nan():
 def test_objective_refuses_no_terms_and_weights_without_effect():
     with pytest.raises(UserError, match="no term"):
         Objective({})
-    with pytest.raises(UserError, match=r"loss\.nll\.weight must be positive, got 0"):
+    with pytest.raises(UserError, match=r"weight must be positive, got 0"):
         Objective({"nll": LabelTerm(loss=nll, weight=0.0)})
 
 

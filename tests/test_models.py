@@ -56,7 +56,9 @@ def test_keep_drops_sources(model, batch):
 def test_later_tokens_change_nothing_before_them(model, batch):
     changed = batch.decoder_input_ids.clone()
     changed[:, 3:] = 4
-    other = Batch(batch.source_ids, batch.source_mask, changed, batch.labels, batch.example_ids)
+    other = Batch(
+        batch.source_ids, batch.source_mask, changed, batch.labels, batch.example_ids, batch.authors
+    )
     torch.testing.assert_close(model(other).logits[:, :3], model(batch).logits[:, :3])
     assert not torch.allclose(model(other).logits[:, 3:], model(batch).logits[:, 3:])
 

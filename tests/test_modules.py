@@ -131,6 +131,7 @@ def test_padding_changes_no_term(batch):
         torch.nn.functional.pad(batch.decoder_input_ids, (0, 3), value=SPECIAL.pad),
         torch.nn.functional.pad(batch.labels, (0, 3), value=IGNORE_INDEX),
         batch.example_ids,
+        batch.authors,
     )
     for name, value in module.objective_terms(batch).items():
         torch.testing.assert_close(module.objective_terms(wider)[name], value)

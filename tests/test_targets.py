@@ -16,19 +16,19 @@ WRITTEN = [
 
 def test_gold_keeps_what_people_wrote():
     assert Gold().pick(PAIR, WRITTEN) == PAIR.target
-    assert Gold().beam is None
+    assert Gold().writing is None
 
 
 def test_teacher_beam_takes_the_most_probable():
-    assert TeacherBeam(beam=BEAM).pick(PAIR, WRITTEN) == "a dog stands there"
+    assert TeacherBeam(writing=BEAM).pick(PAIR, WRITTEN) == "a dog stands there"
 
 
 def test_teacher_interpolated_takes_the_closest_to_gold():
-    assert TeacherInterpolated(beam=BEAM).pick(PAIR, WRITTEN) == "the cat is sitting there"
+    assert TeacherInterpolated(writing=BEAM).pick(PAIR, WRITTEN) == "the cat is sitting there"
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_teacher_interpolated_takes_the_more_probable_of_equals(order):
     unlike = [TeacherText("x y", -1.0), TeacherText("z w", -2.0)]
     written = [unlike[i] for i in order]
-    assert TeacherInterpolated(beam=BEAM).pick(PAIR, written) == written[0].text
+    assert TeacherInterpolated(writing=BEAM).pick(PAIR, written) == written[0].text

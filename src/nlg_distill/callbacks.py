@@ -1,7 +1,8 @@
 """What watches a training: BLEU, clock, progress bar; and the seed that makes it resumable."""
 
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +16,8 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.decoding import Hypothesis
 from nlg_distill.loggers import quiet_libraries
-from nlg_distill.metrics import corpus_bleu
+from nlg_distill.metrics import corpus_bleu, length_ratio, mode_probability, repetition
+from nlg_distill.modules import DistillModule
 from nlg_distill.progress import progress
 
 
@@ -59,7 +61,8 @@ class BleuOnValidation(Callback):
     def __init__(self, tokenizer: Tokenizer, references: Sequence[str]) -> None:
         """`references[i]` is the gold target of example `i`."""
         self.tokenizer, self.references = tokenizer, list(references)
-        self.written: dict[int, list[int]] = {}
+        self.was_sound = self.warned = False
+        self.written: dict[int, Hypothesis] = {}
 
     def on_validation_batch_end(
         self,
@@ -72,12 +75,39 @@ class BleuOnValidation(Callback):
     ) -> None:
         hypotheses: list[Hypothesis] = outputs["hypotheses"]
         for number, hypothesis in zip(batch.example_ids.tolist(), hypotheses, strict=True):
-            self.written[number] = hypothesis.token_ids
+            self.written[number] = hypothesis
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        texts = self.tokenizer.decode([self.written[i] for i in range(len(self.references))])
-        pl_module.log("val/bleu", corpus_bleu(texts, self.references), sync_dist=True)
+        hypotheses = [self.written[i] for i in range(len(self.references))]
+        texts = self.tokenizer.decode([hypothesis.token_ids for hypothesis in hypotheses])
+        found = {
+            "bleu": corpus_bleu(texts, self.references),
+            "mode_probability": mode_probability(hypotheses),
+            "length_ratio": length_ratio(texts, self.references),
+            "repetition": repetition(texts),
+        }
+        pl_module.log_dict({f"val/{name}": value for name, value in found.items()}, sync_dist=True)
+        problem = collapse(found)
+        self.was_sound |= problem is None
+        if problem is not None and self.was_sound and not self.warned:
+            self.warned = True
+            warnings.warn(
+                f"at step {trainer.global_step} the model's own text has collapsed: {problem}. On "
+                f"its own text a student may drift: warm-start it (init=experiment), mix in gold "
+                f"text (targets.share), or lower the learning rate",
+                stacklevel=2,
+            )
         self.written.clear()
+
+
+def collapse(found: Mapping[str, float]) -> str | None:
+    """What is wrong with the length or the repetition of written text, if anything."""
+    ratio, repeated = found["length_ratio"], found["repetition"]
+    if not 0.4 <= ratio <= 2.5:
+        return f"it is {ratio:.2f} times as long as the references"
+    if repeated > 0.5:
+        return f"{repeated:.0%} of its bigrams repeat"
+    return None
 
 
 class Stopwatch(Callback):
@@ -105,6 +135,8 @@ class Stopwatch(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._tokens, self._marked = 0, time.monotonic()
+        if isinstance(pl_module, DistillModule):
+            pl_module.writing_seconds = 0.0
 
     def on_train_batch_end(
         self,
@@ -119,6 +151,10 @@ class Stopwatch(Callback):
             now = time.monotonic()
             speed = int(self._tokens) * trainer.world_size / (now - self._marked)
             pl_module.log("train/tokens_per_second", speed)
+            if isinstance(pl_module, DistillModule):
+                share = pl_module.writing_seconds / (now - self._marked)
+                pl_module.log("train/writing_share", share)
+                pl_module.writing_seconds = 0.0
             self._tokens, self._marked = 0, now
 
     def _read(self) -> None:

@@ -33,14 +33,18 @@ def text_scores(texts: Sequence[str], references: Sequence[str]) -> dict[str, fl
         "bleu": bleu.corpus_score(list(texts), [list(references)]).score,
         "chrf": chrf.corpus_score(list(texts), [list(references)]).score,
     }
-    written = sum(len(text.split()) for text in texts)
     return {
         **scores,
         "bleu_signature": str(bleu.get_signature()),
         "chrf_signature": str(chrf.get_signature()),
-        "length_ratio": written / sum(len(text.split()) for text in references),
+        "length_ratio": length_ratio(texts, references),
         "repetition": repetition(texts),
     }
+
+
+def length_ratio(texts: Sequence[str], references: Sequence[str]) -> float:
+    """Words written over words of the references."""
+    return sum(len(t.split()) for t in texts) / sum(len(t.split()) for t in references)
 
 
 def repetition(texts: Sequence[str]) -> float:

@@ -5,11 +5,13 @@ predict, and `decoder_input_ids[b, t]` is the token read just before it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 IGNORE_INDEX = -100
@@ -34,15 +36,24 @@ class SpecialIds:
     end: int
 
 
+class Author(IntEnum):
+    """Who wrote a target."""
+
+    GOLD = 0
+    TEACHER = 1
+    STUDENT = 2
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Padded examples; padding is on the right and masked."""
+    """Padded examples; padding is on the right and masked. `authors` holds values of `Author`."""
 
     source_ids: Int[Tensor, "batch source"]
     source_mask: Bool[Tensor, "batch source"]
     decoder_input_ids: Int[Tensor, "batch time"]
     labels: Int[Tensor, "batch time"]
     example_ids: Int[Tensor, " batch"]
+    authors: Int[Tensor, " batch"]
 
     @property
     def target_mask(self) -> Bool[Tensor, "batch time"]:
@@ -66,22 +77,68 @@ class Batch:
         return type(self)(*moved)
 
 
-def collate(examples: Sequence[Example], special: SpecialIds) -> Batch:
+def collate(
+    examples: Sequence[Example], special: SpecialIds, author: Author = Author.GOLD
+) -> Batch:
     """Pads examples into one batch and shifts the labels.
 
     The source ends with the end token. The decoder reads `begin y1 .. yn` and predicts
     `y1 .. yn end`.
     """
     sources = [torch.tensor([*example.source_ids, special.end]) for example in examples]
-    inputs = [torch.tensor([special.begin, *example.target_ids]) for example in examples]
-    labels = [torch.tensor([*example.target_ids, special.end]) for example in examples]
     source_ids, source_mask = pad_sources(sources, special)
+    inputs, labels = _shifted([example.target_ids for example in examples], special)
     return Batch(
         source_ids=source_ids,
         source_mask=source_mask,
-        decoder_input_ids=pad_sequence(inputs, batch_first=True, padding_value=special.pad),
-        labels=pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX),
+        decoder_input_ids=inputs,
+        labels=labels,
         example_ids=torch.tensor([example.example_id for example in examples]),
+        authors=torch.full((len(examples),), author),
+    )
+
+
+def with_targets(
+    batch: Batch, targets: Sequence[Sequence[int]], special: SpecialIds, author: Author
+) -> Batch:
+    """The same sources with other targets, given as token ids without special tokens."""
+    device = batch.labels.device
+    inputs, labels = _shifted(targets, special)
+    return replace(
+        batch,
+        decoder_input_ids=inputs.to(device),
+        labels=labels.to(device),
+        authors=torch.full_like(batch.authors, author),
+    )
+
+
+def joined(first: Batch, second: Batch, special: SpecialIds) -> Batch:
+    """The examples of both, in one batch."""
+    padding = {
+        "source_ids": special.pad,
+        "source_mask": False,
+        "decoder_input_ids": special.pad,
+        "labels": IGNORE_INDEX,
+    }
+    columns: dict[str, Tensor] = {}
+    for name in (f.name for f in fields(Batch)):
+        sides = [getattr(first, name), getattr(second, name)]
+        if name in padding:
+            width = max(side.shape[1] for side in sides)
+            sides = [pad(s, (0, width - s.shape[1]), value=padding[name]) for s in sides]
+        columns[name] = torch.cat(sides)
+    return Batch(**columns)
+
+
+def _shifted(
+    targets: Sequence[Sequence[int]], special: SpecialIds
+) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+    """What the decoder reads, and what it is to predict from it."""
+    inputs = [torch.tensor([special.begin, *ids]) for ids in targets]
+    labels = [torch.tensor([*ids, special.end]) for ids in targets]
+    return (
+        pad_sequence(inputs, batch_first=True, padding_value=special.pad),
+        pad_sequence(labels, batch_first=True, padding_value=IGNORE_INDEX),
     )
 
 

@@ -9,7 +9,7 @@ section 3.1.
 from jaxtyping import Float
 from torch import Tensor
 
-from nlg_distill.errors import UserError
+from nlg_distill.distributions import kl, log_probs
 
 
 def forward_kl(
@@ -17,17 +17,20 @@ def forward_kl(
     teacher_logits: Float[Tensor, "*tokens vocab"],
     *,
     temperature: float = 1.0,
+    scale_by_temperature: bool = True,
 ) -> Float[Tensor, "*tokens"]:
     r"""Per-token $\tau^2 \, \mathrm{KL}(p_T^\tau \,\|\, p_S^\tau)$, in nats.
 
-    Both distributions are softened by the same $\tau$. The factor $\tau^2$ keeps the gradient's
-    size roughly independent of $\tau$. Computed in float32.
+    Both distributions are softened by the same $\tau$. Mass-covering: the student pays where the
+    teacher has mass and it has none.
 
     Args:
         student_logits: unnormalised scores of the student; gradients flow through these.
         teacher_logits: scores of the teacher, over the same vocabulary. A score of `-inf` means
             probability zero and adds nothing to the sum.
         temperature: $\tau > 0$. Not the sampling temperature used for generation.
+        scale_by_temperature: multiply by $\tau^2$, which keeps the gradient's size roughly
+            independent of $\tau$.
 
     Returns:
         One non-negative divergence for each token, not reduced and not masked.
@@ -35,12 +38,8 @@ def forward_kl(
     Raises:
         UserError: if `temperature` is not positive.
     """
-    if temperature <= 0:
-        raise UserError(f"temperature must be positive, got {temperature}")
-
-    student_log_probs = (student_logits.float() / temperature).log_softmax(dim=-1)
-    teacher_log_probs = (teacher_logits.float() / temperature).log_softmax(dim=-1)
-
-    terms = teacher_log_probs.exp() * (teacher_log_probs - student_log_probs)
-    terms = terms.masked_fill(teacher_log_probs.isneginf(), 0.0)  # 0 log 0 = 0
-    return temperature**2 * terms.sum(dim=-1)
+    student, teacher = (
+        log_probs(student_logits, temperature),
+        log_probs(teacher_logits, temperature),
+    )
+    return (temperature**2 if scale_by_temperature else 1.0) * kl(teacher, student)

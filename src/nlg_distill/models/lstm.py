@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from nlg_distill.data.batch import Batch
 from nlg_distill.errors import UserError
 from nlg_distill.models.encoder_decoder import EncoderDecoder
-from nlg_distill.models.output import ModelOutput
+from nlg_distill.models.output import Features, ModelOutput
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,13 @@ class LSTMEncoderDecoder(EncoderDecoder):
         state = self.start(batch.source_ids, batch.source_mask)
         embedded = self.dropout(self.target_embedding(batch.decoder_input_ids))
         recurrent, _ = self.decoder(embedded, (state.hidden[:, :, 0], state.cell[:, :, 0]))
-        return ModelOutput(self._attend(recurrent, state), self.projection)
+        attended, attention = self._attend(recurrent, state)
+        features = Features(
+            hidden_states={"encoder": state.memory, "decoder": recurrent},
+            attentions={"cross": attention[:, None]},
+            values={"cross": state.memory[:, None]},
+        )
+        return ModelOutput(attended, self.projection, features)
 
     def start(
         self,
@@ -186,18 +192,19 @@ class LSTMEncoderDecoder(EncoderDecoder):
             hidden=hidden.unflatten(1, (sources, beam)),
             cell=cell.unflatten(1, (sources, beam)),
         )
-        attended = self._attend(recurrent.reshape(sources, beam, -1), state)
+        attended, _ = self._attend(recurrent.reshape(sources, beam, -1), state)
         return ModelOutput(attended, self.projection), state
 
     def _attend(
         self, recurrent: Float[Tensor, "sources queries hidden"], state: LSTMState
-    ) -> Float[Tensor, "sources queries embedding"]:
+    ) -> tuple[Float[Tensor, "sources queries embedding"], Float[Tensor, "sources queries source"]]:
+        """The states given to the projection, and how much of each source position is in them."""
         scores = recurrent @ state.keys.transpose(1, 2)  # [sources, queries, source]
         scores = scores.masked_fill(~state.mask[:, None], float("-inf"))
-        context = scores.softmax(dim=-1) @ state.memory
+        attention = scores.softmax(dim=-1)
+        context = attention @ state.memory
         joined = self.attention_output(torch.cat([context, recurrent], dim=-1)).tanh()
-        attended: Tensor = self.dropout(joined)
-        return attended
+        return self.dropout(joined), attention
 
     def _join_directions(
         self, state: Float[Tensor, "layers_directions sources width"]

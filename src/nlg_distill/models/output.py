@@ -3,7 +3,8 @@
 A fused projection-and-loss can take the place of `ModelOutput.logits` without touching a model.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from jaxtyping import Float
@@ -11,18 +12,29 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class Features:
+    """A model's inner states, for losses that compare them; each by its name, such as `decoder`.
+
+    `hidden_states`: [batch, positions, hidden]. `attentions`: rows of probabilities,
+    [batch, heads, queries, keys]. `values`: what is attended to, [batch, heads, keys, width].
+    Names that begin with `encoder` or `cross` have source positions as keys.
+    """
+
+    hidden_states: Mapping[str, Tensor] = field(default_factory=dict)
+    attentions: Mapping[str, Tensor] = field(default_factory=dict)
+    values: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ModelOutput:
     """What a model says about a batch: hidden states, and the projection to logits."""
 
     hidden: Float[Tensor, "*tokens hidden"]
-    projection: nn.Linear
+    projection: nn.Module
+    features: Features = field(default_factory=Features)
 
     @cached_property
     def logits(self) -> Float[Tensor, "*tokens vocab"]:
         """Unnormalised scores over the vocabulary, made once however many terms ask."""
         logits: Tensor = self.projection(self.hidden)
         return logits
-
-    def detach(self) -> "ModelOutput":
-        """The same output, cut off from the graph that made it."""
-        return ModelOutput(self.hidden.detach(), self.projection)

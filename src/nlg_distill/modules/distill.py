@@ -1,12 +1,14 @@
 """A student that learns from a teacher."""
 
-from torch import Tensor
+import time
+
+import torch
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.losses.objective import Objective
 from nlg_distill.modules.generation import GenerationModule, OptimizerFactory, ScheduleFactory
 from nlg_distill.modules.student import StudentModule
-from nlg_distill.targets.policy import TargetsPolicy
+from nlg_distill.targets.policy import TargetsPolicy, Writers
 from nlg_distill.teachers.signal import TeacherSignal
 from nlg_distill.teachers.source import TeacherSource
 
@@ -42,16 +44,28 @@ class DistillModule(GenerationModule):
             student.model, student.special, objective, optimizer=optimizer, schedule=schedule
         )
         self.teacher = teacher
+        self.writing_seconds = 0.0
         self.targets = targets
 
     def on_fit_start(self) -> None:
         if self.teacher is not None:
             self.teacher.to(self.device)
 
-    def objective_terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Each term of the objective, weighted and summed over target tokens, in nats."""
-        signal = self.teacher(batch) if self.teacher is not None else TeacherSignal()
-        return self.objective(self.model(batch), signal, batch)
+    def teacher_signal(self, batch: Batch) -> TeacherSignal:
+        return self.teacher(batch) if self.teacher is not None else TeacherSignal()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return super().training_step(self.targets(batch), batch_idx)
+    @torch.no_grad()
+    def training_batch(self, batch: Batch) -> Batch:
+        begin = time.perf_counter()
+        self.model.eval()
+        teacher = self.teacher.model if self.teacher is not None else None
+        writers = Writers(student=self.model, teacher=teacher, special=self.special)
+        batch = self.targets(batch, writers, self.progress)
+        self.model.train()
+        self.writing_seconds += time.perf_counter() - begin
+        return batch
+
+    def on_validation_epoch_end(self) -> None:
+        super().on_validation_epoch_end()
+        total, tokens = self.validation_nll.tolist()
+        self.targets.after_validation(total / tokens)

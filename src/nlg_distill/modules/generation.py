@@ -15,6 +15,7 @@ from nlg_distill.data.batch import Batch, SpecialIds
 from nlg_distill.decoding import Hypothesis, greedy_search
 from nlg_distill.losses import LabelTerm, Objective, nll
 from nlg_distill.models import EncoderDecoder
+from nlg_distill.modules.diagnostics import NoOpWatch, distributions, gradient_shares
 from nlg_distill.teachers.signal import TeacherSignal
 
 OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
@@ -30,6 +31,7 @@ class GenerationModule(L.LightningModule):
     """
 
     step_tokens: Tensor
+    validation_nll: Tensor
 
     def __init__(
         self,
@@ -56,24 +58,59 @@ class GenerationModule(L.LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         self.register_buffer("step_tokens", torch.zeros((), dtype=torch.long), persistent=False)
+        self.register_buffer("validation_nll", torch.zeros(2), persistent=False)
+        self.step_terms: dict[str, Tensor] = {}
+        self.no_ops = NoOpWatch()
+
+    def training_batch(self, batch: Batch) -> Batch:
+        """The batch to train on."""
+        return batch
+
+    def teacher_signal(self, batch: Batch) -> TeacherSignal:
+        """What the teacher says about the batch."""
+        return TeacherSignal()
 
     def objective_terms(self, batch: Batch) -> dict[str, Tensor]:
         """Each term of the objective, weighted and summed over target tokens, in nats."""
-        return self.objective(self.model(batch), TeacherSignal(), batch)
+        student, signal = self.model(batch), self.teacher_signal(batch)
+        terms: dict[str, Tensor] = self.objective(student, signal, batch)
+        return terms
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        terms = self.objective_terms(batch)
+        self.objective.begin_step(self.progress)
+        batch = self.training_batch(batch)
+        student, signal = self.model(batch), self.teacher_signal(batch)
+        terms: dict[str, Tensor] = self.objective(student, signal, batch)
         tokens = batch.num_target_tokens
         self.step_tokens += tokens
+        if self.objective.adapts:
+            for name, value in terms.items():
+                self.step_terms[name] = self.step_terms.get(name, 0.0) + value.detach()
         total = torch.stack(list(terms.values())).sum()
-        self.log_terms(terms, total, tokens)
+        if self._logs_now():
+            self.log_terms(terms, total, tokens)
+            for name, mean in distributions(student, signal, batch).items():
+                self.log(f"train/{name}", mean)
         return total * self.trainer.accumulate_grad_batches  # Lightning divides by it
+
+    @property
+    def progress(self) -> float:
+        """The share of the training's optimizer steps that are done, in [0, 1)."""
+        return self.global_step / self.trainer.estimated_stepping_batches
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         tokens = self.trainer.strategy.reduce(self.step_tokens, reduce_op="sum")
         scale = self.trainer.world_size / tokens  # DDP has averaged the gradients over the ranks
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
+        if self.objective.adapts:
+            sums = self.trainer.strategy.reduce(
+                torch.stack(list(self.step_terms.values())), reduce_op="sum"
+            )
+            self.objective.end_step(
+                dict(zip(self.step_terms, (sums / tokens).tolist(), strict=True))
+            )
+            self.step_terms.clear()
         self.step_tokens.zero_()
 
     def configure_gradient_clipping(
@@ -84,7 +121,7 @@ class GenerationModule(L.LightningModule):
     ) -> None:
         # Lightning's own clipping refuses fused optimizers, for the sake of float16 loss scaling.
         largest = math.inf if gradient_clip_val is None else gradient_clip_val
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest)
+        norm = nn.utils.clip_grad_norm_(self.parameters(), largest)
         if self._logs_now():
             self.log("train/gradient_norm", norm)
             self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
@@ -93,21 +130,33 @@ class GenerationModule(L.LightningModule):
         return self.trainer.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined, no-any-return]
 
     def log_terms(self, terms: dict[str, Tensor], total: Tensor, tokens: Tensor) -> None:
-        """Logs each term per target token, every `log_every_n_steps`."""
-        if not self._logs_now():
-            return
+        """Logs each term per target token, and its share of the gradient beside others."""
         self.log("train/loss", total.detach() / tokens)
         for name, value in terms.items():
             self.log(f"train/{name}", value.detach() / tokens)
+        if len(terms) > 1:
+            shares = gradient_shares(terms, self.parameters())
+            self.no_ops.see(self.global_step, shares)
+            for name, share in shares.items():
+                self.log(f"train/gradient_share/{name}", share)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Hypothesis]]:
-        """The text that greedy search finds for each source of the batch."""
+        """The text that greedy search finds for each source, and the loss on the gold text."""
+        values = nll(self.model(batch).logits, batch.labels)
+        self.validation_nll += torch.stack([values.sum(), batch.num_target_tokens])
         found = greedy_search(self.model, batch.source_ids, batch.source_mask, self.special)
         return {"hypotheses": [hypotheses[0] for hypotheses in found]}
 
+    def on_validation_epoch_start(self) -> None:
+        self.validation_nll.zero_()
+
+    def on_validation_epoch_end(self) -> None:
+        total, tokens = self.validation_nll.tolist()
+        self.log("val/nll", total / tokens, sync_dist=True)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         assert self.optimizer is not None, "a module without optimizer cannot train"
-        optimizer = self.optimizer(self.model.parameters())
+        optimizer = self.optimizer(self.parameters())
         if self.schedule is None:
             return optimizer
         schedule: Any = {"scheduler": self.schedule(optimizer), "interval": "step"}

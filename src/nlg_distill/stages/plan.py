@@ -72,7 +72,7 @@ def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
         name="teacher_text",
         version=1,
         config={
-            "beam": _plain(cfg)["targets"]["beam"],
+            "writing": _writing(cfg),
             "threads": cfg.teacher_training.threads,
             "precision": cfg.trainer.precision,
         },
@@ -83,9 +83,9 @@ def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
 
 def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) -> Stage:
     parents = dict(text)
-    if "beam" in cfg.targets:
+    if _writing(cfg) is not None:
         parents["teacher_text"] = _teacher_text(cfg, text)
-    if _loss_needs_teacher(cfg):
+    if _training_needs_teacher(cfg):
         parents["teacher"] = _teacher(cfg, text)
     if "experiment" in cfg.init:
         parents["init"] = _student(earlier := _earlier(cfg, overrides), text, _kept(overrides))
@@ -121,13 +121,27 @@ def _kept(overrides: Sequence[str]) -> list[str]:
     return [o for o, name in zip(overrides, names, strict=True) if name not in AXES]
 
 
+def _writing(cfg: DictConfig) -> dict[str, Any] | None:
+    """How the teacher writes the training text beforehand, wherever in the policy it is said."""
+    nodes = [_plain(cfg)["targets"]]
+    for node in nodes:
+        if "writing" in node:
+            writing: dict[str, Any] = node["writing"]
+            return writing
+        nodes += [value for value in node.values() if isinstance(value, dict)]
+    return None
+
+
 def _needs_teacher(cfg: DictConfig) -> bool:
     if cfg.stage == "teacher":
         return False
-    return "beam" in cfg.targets or _loss_needs_teacher(cfg)
+    return _writing(cfg) is not None or _training_needs_teacher(cfg)
 
 
-def _loss_needs_teacher(cfg: DictConfig) -> bool:
+def _training_needs_teacher(cfg: DictConfig) -> bool:
+    policy: Any = get_class(cfg.targets._target_)
+    if policy.needs_live_teacher:
+        return True
     terms: list[type[Any]] = [get_class(term._target_) for term in cfg.loss.values()]
     return any(term.needs_teacher for term in terms)
 

@@ -10,7 +10,6 @@ from hydra.utils import instantiate
 
 from nlg_distill.data.batch import Example
 from nlg_distill.data.datamodule import fixed_batches
-from nlg_distill.decoding import beam_search
 from nlg_distill.progress import progress
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
@@ -29,7 +28,7 @@ def build(
     torch.set_num_threads(config["threads"])
     tokenizer = load_tokenizer(parents["tokenizer"])
     model = load_model(parents["teacher"]).to(session.device)
-    beam = instantiate(config["beam"])
+    writing = instantiate(config["writing"])
     sources = [pair.source for pair in load_split(parents["corpus"], "train")]
     examples = [Example(i, ids, []) for i, ids in enumerate(tokenizer.encode(sources))]
 
@@ -46,15 +45,7 @@ def build(
     ):
         bar.advance(len(done))
         for batch in batches:
-            found = beam_search(
-                model,
-                batch.source_ids,
-                batch.source_mask,
-                tokenizer.special,
-                beam_size=beam.beam_size,
-                num_hypotheses=beam.num_hypotheses,
-                length_penalty=beam.length_penalty,
-            )
+            found = writing.write(model, batch, tokenizer.special)
             for number, hypotheses in zip(batch.example_ids.tolist(), found, strict=True):
                 texts = tokenizer.decode([h.token_ids for h in hypotheses])
                 rows = [[t, h.log_prob] for t, h in zip(texts, hypotheses, strict=True)]

@@ -1,15 +1,21 @@
 """What every targets policy offers: whose text the student is trained on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from nlg_distill.data.batch import Batch
+import torch
+from torch import nn
+
+from nlg_distill.data.batch import Author, Batch, SpecialIds
 from nlg_distill.data.corpus import Pair
+from nlg_distill.decoding import Hypothesis, beam_search, sample
+from nlg_distill.models import EncoderDecoder
 
 
 @dataclass(frozen=True)
 class TeacherText:
-    """One of the teacher's best texts for a source, and its log-probability in nats."""
+    """One of the teacher's texts for a source, and its log-probability in nats."""
 
     text: str
     log_prob: float
@@ -17,26 +23,88 @@ class TeacherText:
 
 @dataclass(frozen=True, kw_only=True)
 class Beam:
-    """How the teacher writes: beam size, texts kept per source, exponent of the length."""
+    """Beam search: its size, texts kept per source, exponent of the length."""
 
     beam_size: int
     num_hypotheses: int
     length_penalty: float = 1.0
 
+    def write(
+        self, model: EncoderDecoder, batch: Batch, special: SpecialIds
+    ) -> list[list[Hypothesis]]:
+        """For each source the best texts, best first."""
+        return beam_search(
+            model,
+            batch.source_ids,
+            batch.source_mask,
+            special,
+            beam_size=self.beam_size,
+            num_hypotheses=self.num_hypotheses,
+            length_penalty=self.length_penalty,
+        )
 
-class TargetsPolicy:
-    """Trains on the text it is given; the base of every policy.
 
-    A policy that needs the teacher's text names the beam that writes it, and picks one text per
-    source before training. A policy that writes during training replaces batches as they come.
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Texts drawn from a model's own distribution, by torch's global seed."""
+
+    num_hypotheses: int = 1
+    sampling_temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def write(self, model: Any, batch: Batch, special: SpecialIds) -> list[list[Hypothesis]]:
+        """For each source the texts in the order drawn."""
+        generator = torch.Generator(batch.labels.device)
+        generator.manual_seed(int(torch.randint(2**62, ())))
+        return sample(
+            model,
+            batch.source_ids,
+            batch.source_mask,
+            special,
+            generator=generator,
+            num_hypotheses=self.num_hypotheses,
+            sampling_temperature=self.sampling_temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writers:
+    """Who can write during training: the student as it is, and the teacher if it runs.
+
+    Both are in eval mode and nothing they do has a gradient.
     """
 
-    beam: Beam | None = None
+    student: EncoderDecoder
+    teacher: EncoderDecoder | None
+    special: SpecialIds
+
+
+class TargetsPolicy(nn.Module):
+    """Trains on the text it is given; the base of every policy.
+
+    A policy that needs the teacher's text says how it is `writing`, and picks one text per source
+    before training. A policy that writes during training replaces batches as they come. What a
+    policy remembers is in the checkpoint.
+    """
+
+    writing: Beam | Sampling | None = None
+    author = Author.GOLD
+    """Who wrote what `pick` gives."""
+    online = False
+    """Whether the student's own text is trained on, so that it needs a student that can write."""
+    needs_live_teacher = False
+    """Whether the teacher writes during training."""
 
     def pick(self, pair: Pair, hypotheses: Sequence[TeacherText]) -> str:
         """The target text of one source; `hypotheses` are the teacher's, best first."""
         return pair.target
 
-    def __call__(self, batch: Batch) -> Batch:
-        """The batch to train on."""
-        return batch
+    def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
+        """The batch to train on; `progress` of the training is in [0, 1)."""
+        return replace(batch, authors=torch.full_like(batch.authors, self.author))
+
+    def after_validation(self, nll: float) -> None:
+        """Told after every validation the student's loss on gold text, in nats per token."""

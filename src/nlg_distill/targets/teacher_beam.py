@@ -6,6 +6,7 @@ section 3.2: the teacher's distribution over texts is replaced by its mode, foun
 
 from collections.abc import Sequence
 
+from nlg_distill.data.batch import Author
 from nlg_distill.data.corpus import Pair
 from nlg_distill.targets.policy import Beam, TargetsPolicy, TeacherText
 
@@ -13,9 +14,12 @@ from nlg_distill.targets.policy import Beam, TargetsPolicy, TeacherText
 class TeacherBeam(TargetsPolicy):
     """The first text of the teacher's beam."""
 
-    def __init__(self, *, beam: Beam) -> None:
-        """`beam` is how the teacher writes."""
-        self.beam = beam
+    author = Author.TEACHER
+
+    def __init__(self, *, writing: Beam) -> None:
+        """`writing` is how the teacher writes."""
+        super().__init__()
+        self.writing = writing
 
     def pick(self, pair: Pair, hypotheses: Sequence[TeacherText]) -> str:
         """The teacher's best text."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from sacrebleu.metrics.bleu import BLEU
 
+from nlg_distill.data.batch import Author
 from nlg_distill.data.corpus import Pair
 from nlg_distill.targets.policy import Beam, TargetsPolicy, TeacherText
 
@@ -18,9 +19,12 @@ from nlg_distill.targets.policy import Beam, TargetsPolicy, TeacherText
 class TeacherInterpolated(TargetsPolicy):
     """Of the teacher's beam, the text closest to the gold target."""
 
-    def __init__(self, *, beam: Beam) -> None:
-        """`beam` is how the teacher writes; `beam.num_hypotheses` is the K of the paper."""
-        self.beam = beam
+    author = Author.TEACHER
+
+    def __init__(self, *, writing: Beam) -> None:
+        """`writing` is how the teacher writes; its `num_hypotheses` is the K of the paper."""
+        super().__init__()
+        self.writing = writing
         self._bleu = BLEU(effective_order=True)
 
     def pick(self, pair: Pair, hypotheses: Sequence[TeacherText]) -> str:

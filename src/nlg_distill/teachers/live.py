@@ -3,6 +3,7 @@
 import torch
 
 from nlg_distill.data.batch import Batch
+from nlg_distill.models import EncoderDecoder
 from nlg_distill.modules.teacher import TeacherModule
 from nlg_distill.teachers.signal import TeacherSignal
 
@@ -17,6 +18,11 @@ class LiveTeacher:
         """Freezes the teacher."""
         self.module = teacher.eval().requires_grad_(False)
 
+    @property
+    def model(self) -> EncoderDecoder:
+        """The teacher's model."""
+        return self.module.model
+
     def to(self, device: torch.device) -> None:
         """Moves the teacher to where the student trains."""
         self.module.to(device)
@@ -24,4 +30,4 @@ class LiveTeacher:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> TeacherSignal:
         """The teacher's output for this batch; its logits carry no gradient."""
-        return TeacherSignal(self.module.model(batch))
+        return TeacherSignal(self.model(batch))

@@ -2,29 +2,115 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from nlg_distill.distributions import LOWEST, log_probs
 from nlg_distill.errors import UserError
-from nlg_distill.models.output import ModelOutput
+from nlg_distill.models.output import Features, ModelOutput
+
+
+@dataclass(frozen=True)
+class SparseDistribution:
+    """The k most probable tokens at each position, and the mass of all others.
+
+    `tail_log_mass` is the log of the probability outside the k tokens. Nothing is renormalised.
+    """
+
+    token_ids: Int[Tensor, "*tokens k"]
+    log_probs: Float[Tensor, "*tokens k"]
+    tail_log_mass: Float[Tensor, "*tokens"]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "*tokens vocab"], k: int) -> "SparseDistribution":
+        """The `k` largest of a whole distribution; all of them where the vocabulary is smaller."""
+        values, ids = log_probs(logits).topk(min(k, logits.shape[-1]), dim=-1)
+        return cls(ids, values, log_complement(values))
+
+    def largest(self, k: int) -> "SparseDistribution":
+        """The `k` largest of those stored.
+
+        Raises:
+            UserError: if fewer are stored, unless they are everything.
+        """
+        stored = self.token_ids.shape[-1]
+        if k == stored or bool((self.tail_log_mass <= LOWEST).all()):
+            return self
+        if k > stored:
+            raise UserError(f"k={k} tokens are asked for, but the teacher stored {stored}")
+        values, order = self.log_probs.topk(k, dim=-1)
+        return SparseDistribution(self.token_ids.gather(-1, order), values, log_complement(values))
+
+    def buckets(
+        self, student_logits: Float[Tensor, "*tokens vocab"]
+    ) -> tuple[Float[Tensor, "*tokens outcomes"], Float[Tensor, "*tokens outcomes"]]:
+        """Student and teacher over k + 1 outcomes, as log-probabilities; the last is the tail."""
+        student = log_probs(student_logits)
+        known = student.gather(-1, self.token_ids)
+        outside = student.scatter(-1, self.token_ids, LOWEST).logsumexp(dim=-1).clamp(min=LOWEST)
+        teacher = torch.cat([self.log_probs, self.tail_log_mass[..., None]], dim=-1)
+        return torch.cat([known, outside[..., None]], dim=-1), teacher.to(student.dtype)
+
+
+def log_complement(log_probs: Float[Tensor, "*tokens k"]) -> Float[Tensor, "*tokens"]:
+    """Log of the probability that is left beside these; very low where nothing is."""
+    left = 1.0 - log_probs.double().exp().sum(dim=-1)
+    smallest = torch.finfo(log_probs.dtype).eps
+    left = torch.where(left < smallest, 0.0, left)
+    return left.log().clamp(min=LOWEST).to(log_probs.dtype)
 
 
 @dataclass(frozen=True)
 class TeacherSignal:
-    """The teacher's distribution at every target position, if it gives one."""
+    """The teacher's distribution at every target position, if it gives one.
+
+    Args:
+        output: of a teacher that runs: hidden states and their projection.
+        log_probs: a distribution over the vocabulary that no single model's output stands behind.
+        sparse: k tokens of each position, from a cache.
+    """
 
     output: ModelOutput | None = None
+    log_probs: Float[Tensor, "batch time vocab"] | None = None
+    sparse: SparseDistribution | None = None
 
     @property
     def logits(self) -> Float[Tensor, "batch time vocab"]:
-        """The teacher's unnormalised scores.
+        """The teacher's unnormalised scores over the whole vocabulary.
 
         Raises:
-            UserError: if this teacher gives nothing but text.
+            UserError: if this teacher gives nothing but text, or k tokens alone.
+        """
+        if self.output is not None:
+            return self.output.logits
+        if self.log_probs is not None:
+            return self.log_probs
+        if self.sparse is not None:
+            raise UserError(
+                "this loss needs the teacher's whole distribution, and a cached teacher stored "
+                "k tokens of it: set teacher=live"
+            )
+        raise UserError(
+            "this loss compares distributions, but the teacher gives none here: set "
+            "teacher=live, or train on text alone with loss=[nll]"
+        )
+
+    @property
+    def gives_distribution(self) -> bool:
+        """Whether `logits` are there."""
+        return self.output is not None or self.log_probs is not None
+
+    @property
+    def features(self) -> Features:
+        """The teacher's inner states.
+
+        Raises:
+            UserError: if no single model runs.
         """
         if self.output is None:
             raise UserError(
-                "this loss compares distributions, but the teacher gives none here: set "
-                "teacher=live, or train on text alone with loss=nll"
+                "this loss compares inner states, which only a teacher that runs can show: set "
+                "teacher=live"
             )
-        return self.output.logits
+        return self.output.features

@@ -1,0 +1,150 @@
+"""Terms that compare the teacher's distribution with the student's."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.errors import UserError
+from nlg_distill.losses.term import Schedule, Term
+from nlg_distill.losses.token_weights import TokenWeights
+from nlg_distill.models.output import ModelOutput
+from nlg_distill.teachers.signal import SparseDistribution, TeacherSignal
+
+Transform = Callable[[Tensor], Tensor]
+
+
+class DivergenceTerm(Term):
+    """A divergence that does not care which tokens are which: `loss(student, teacher)`.
+
+    Of a sparse signal, both sides become distributions over its k tokens and one bucket for all
+    others: a lower bound of the divergence, exact where k is the vocabulary.
+    """
+
+    needs_teacher = True
+
+    def __init__(
+        self,
+        *,
+        loss: Callable[..., Tensor],
+        weight: float = 1.0,
+        anneal: Schedule | None = None,
+        written_by: str | None = None,
+        temperature: Schedule | None = None,
+        transform: Transform | None = None,
+        token_weights: TokenWeights | None = None,
+    ) -> None:
+        """Keeps the loss and what is wrapped around it.
+
+        Args:
+            loss: a pure function of two tensors of logits, in nats per token.
+            weight: see `Term`.
+            anneal: see `Term`.
+            written_by: see `Term`.
+            temperature: the loss's temperature as a function of progress; its own if not given.
+            transform: changes both sides' logits before they are compared.
+            token_weights: factor of every target position.
+        """
+        super().__init__(weight=weight, anneal=anneal, written_by=written_by)
+        self.loss, self.temperature = loss, temperature
+        self.transform, self.token_weights = transform, token_weights
+
+    def per_token(
+        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
+    ) -> Float[Tensor, "batch time"]:
+        """The divergence at every target position."""
+        sides = self.sides(student, signal)
+        if self.transform is not None:
+            sides = (self.transform(sides[0]), self.transform(sides[1]))
+        settings = (
+            {} if self.temperature is None else {"temperature": self.temperature(self.progress)}
+        )
+        values = self.compare(sides[0], sides[1], batch, **settings)
+        if self.token_weights is None:
+            return values
+        return values * self.token_weights(*sides, batch)
+
+    def compare(
+        self,
+        student_logits: Float[Tensor, "batch time outcomes"],
+        teacher_logits: Float[Tensor, "batch time teacher_outcomes"],
+        batch: Batch,
+        **settings: float,
+    ) -> Float[Tensor, "batch time"]:
+        """The loss of the two sides."""
+        return self.loss(student_logits, teacher_logits, **settings)
+
+    def sides(self, student: ModelOutput, signal: TeacherSignal) -> tuple[Tensor, Tensor]:
+        """What is compared, as logits over the same outcomes."""
+        if signal.sparse is None:
+            return student.logits, signal.logits
+        if self.temperature is not None or self.transform is not None or self.own_temperature != 1:
+            raise UserError(
+                "the teacher's k stored tokens are known at temperature 1 only: a temperature or "
+                "a transform of the logits needs teacher=live"
+            )
+        return signal.sparse.buckets(student.logits)
+
+    @property
+    def own_temperature(self) -> float:
+        """The temperature that the loss was made with."""
+        settings: dict[str, float] = getattr(self.loss, "keywords", {})
+        return settings.get("temperature", 1.0)
+
+
+class VocabularyTerm(DivergenceTerm):
+    """A divergence that needs every token of the vocabulary by itself."""
+
+    def sides(self, student: ModelOutput, signal: TeacherSignal) -> tuple[Tensor, Tensor]:
+        """Both sides' logits over the vocabulary.
+
+        Raises:
+            UserError: if the teacher's signal holds k tokens alone.
+        """
+        if signal.sparse is not None:
+            raise UserError(
+                f"{getattr(self.loss, 'func', self.loss).__name__} looks at single tokens of the "
+                f"whole vocabulary, and a cached teacher knows only its k largest: set "
+                f"teacher=live, or use a divergence that merges the rest, such as loss=forward_kl"
+            )
+        return student.logits, signal.logits
+
+
+class LabelledDivergenceTerm(VocabularyTerm):
+    """A divergence that treats the label apart: `loss(student, teacher, labels)`."""
+
+    def compare(
+        self,
+        student_logits: Float[Tensor, "batch time outcomes"],
+        teacher_logits: Float[Tensor, "batch time teacher_outcomes"],
+        batch: Batch,
+        **settings: float,
+    ) -> Float[Tensor, "batch time"]:
+        """The loss of the two sides and the labels."""
+        labels = batch.labels.clamp(min=0)  # what is ignored has no token of its own
+        return self.loss(student_logits, teacher_logits, labels, **settings)
+
+
+class TopKTerm(DivergenceTerm):
+    """Any such divergence over the teacher's k largest tokens and one bucket for the others."""
+
+    def __init__(self, *, k: int, loss: Callable[..., Tensor], weight: float = 1.0) -> None:
+        """`k` tokens of a dense signal are kept; a sparse one must hold as many.
+
+        Raises:
+            UserError: if `k` is not positive.
+        """
+        super().__init__(loss=loss, weight=weight)
+        if k < 1:
+            raise UserError(f"k must be at least 1, got {k}")
+        self.k = k
+
+    def sides(self, student: ModelOutput, signal: TeacherSignal) -> tuple[Tensor, Tensor]:
+        """Both sides over k + 1 outcomes.
+
+        Raises:
+            UserError: if a sparse signal holds fewer than `k` tokens.
+        """
+        stored = signal.sparse or SparseDistribution.of(signal.logits, self.k)
+        return super().sides(student, TeacherSignal(sparse=stored.largest(self.k)))

@@ -1,0 +1,87 @@
+"""What every summand of an objective is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from nlg_distill.data.batch import Author, Batch
+from nlg_distill.errors import UserError
+from nlg_distill.losses.reduce import sum_over_targets
+from nlg_distill.models.output import ModelOutput
+from nlg_distill.teachers.signal import TeacherSignal
+
+Schedule = Callable[[float], float]
+"""A number as a function of the training's progress in [0, 1]."""
+
+
+class Term(nn.Module, ABC):
+    """One summand. It may hold parameters that are trained, or state; both are in the checkpoint.
+
+    Class attributes say what it asks of the teacher, before anything is trained.
+    """
+
+    needs_teacher = False
+    """Whether it reads what the teacher says about a batch."""
+    needs_live_teacher = False
+    """Whether it reads what only a teacher that runs can say: its inner states."""
+    adapts = False
+    """Whether it changes with its own value, which `end_step` then tells."""
+
+    def __init__(
+        self, *, weight: float = 1.0, anneal: Schedule | None = None, written_by: str | None = None
+    ) -> None:
+        """Keeps what all terms have in common.
+
+        Args:
+            weight: factor in the objective, above 0.
+            anneal: factor of the weight as a function of progress; constant if not given.
+            written_by: `gold`, `teacher` or `student`: counts only texts of this author.
+
+        Raises:
+            UserError: if `weight` is not positive or there is no such author.
+        """
+        super().__init__()
+        if weight <= 0:
+            raise UserError(
+                f"weight must be positive, got {weight}; leave a term out of loss=[...] instead "
+                f"of giving it no weight"
+            )
+        authors = [author.name.lower() for author in Author]
+        if written_by is not None and written_by not in authors:
+            raise UserError(f"written_by must be one of {', '.join(authors)}, got {written_by!r}")
+        self.weight = weight
+        self.anneal = anneal
+        self.author = None if written_by is None else Author[written_by.upper()]
+        self.progress = 0.0
+
+    @property
+    def current_weight(self) -> float:
+        """The weight at this step."""
+        return self.weight * (1.0 if self.anneal is None else self.anneal(self.progress))
+
+    def begin_step(self, progress: float) -> None:
+        """Told before every step how far the training is, in [0, 1)."""
+        self.progress = progress
+
+    def end_step(self, value: float) -> None:
+        """Told at every optimizer step what the term was, weighted, per target token."""
+
+    def mask(self, batch: Batch) -> Bool[Tensor, "batch time"]:
+        """True where the term counts."""
+        if self.author is None:
+            return batch.target_mask
+        return batch.target_mask & (batch.authors == self.author)[:, None]
+
+    def forward(
+        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
+    ) -> Float[Tensor, ""]:
+        """The term's unweighted sum over the batch's target tokens, in nats."""
+        return sum_over_targets(self.per_token(student, signal, batch), self.mask(batch))
+
+    @abstractmethod
+    def per_token(
+        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
+    ) -> Float[Tensor, "batch time"]:
+        """The term's value at every target position, unweighted, in nats."""

@@ -1,0 +1,65 @@
+"""Which target positions count more: factors of a divergence, without gradient."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.distributions import log_probs
+from nlg_distill.errors import UserError
+from nlg_distill.losses.nll import nll
+
+
+@runtime_checkable
+class TokenWeights(Protocol):
+    """Gives a factor for every target position."""
+
+    def __call__(
+        self, student_logits: Tensor, teacher_logits: Tensor, batch: Batch
+    ) -> Float[Tensor, "batch time"]:
+        """Factors of at least 0."""
+        ...
+
+
+class TeacherEntropyWeights:
+    """More where the teacher is unsure: its entropy over the largest there can be, in [0, 1]."""
+
+    @torch.no_grad()
+    def __call__(
+        self, student_logits: Tensor, teacher_logits: Tensor, batch: Batch
+    ) -> Float[Tensor, "batch time"]:
+        """Normalised entropy of the teacher at each position."""
+        teacher = log_probs(teacher_logits)
+        entropy = -(teacher.exp() * teacher).sum(dim=-1)
+        return entropy / torch.tensor(float(teacher.shape[-1])).log()
+
+
+class StudentLossWeights:
+    """1 at the positions that the student finds hardest, 0 elsewhere.
+
+    Wang et al., "Selective Knowledge Distillation for Neural Machine Translation", 2021,
+    https://arxiv.org/abs/2105.12967, section 4.2 (batch level). The choice is made within a
+    micro-batch, so it is the one place where a loss depends on how a batch is split.
+    """
+
+    def __init__(self, *, share: float) -> None:
+        """`share` of the target positions that count, in (0, 1].
+
+        Raises:
+            UserError: if it is outside.
+        """
+        if not 0 < share <= 1:
+            raise UserError(f"share must be in (0, 1], got {share}")
+        self.share = share
+
+    @torch.no_grad()
+    def __call__(
+        self, student_logits: Tensor, teacher_logits: Tensor, batch: Batch
+    ) -> Float[Tensor, "batch time"]:
+        """1 or 0 for each position."""
+        losses = nll(student_logits, batch.labels)
+        counted = losses[batch.target_mask]
+        threshold = counted.quantile(1 - self.share)
+        return (losses >= threshold).to(losses.dtype)

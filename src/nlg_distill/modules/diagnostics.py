@@ -1,0 +1,96 @@
+"""What a training step tells beside its loss."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.distributions import log_probs
+from nlg_distill.models.output import ModelOutput
+from nlg_distill.teachers.signal import SparseDistribution, TeacherSignal
+
+TOP_K = 32
+NO_OP_SHARE, NO_OP_STEPS = 0.01, 100
+
+
+@torch.no_grad()
+def distributions(
+    student: ModelOutput, signal: TeacherSignal, batch: Batch
+) -> dict[str, Float[Tensor, ""]]:
+    """Means over target positions: entropies in nats, agreement and mass in [0, 1].
+
+    `top_1_agreement` is how often both find the same token most probable, `top_k_mass` what the
+    teacher gives its `TOP_K` largest tokens, or those that its cache holds.
+    """
+    mask = batch.target_mask
+    ours = log_probs(student.logits[mask])
+    found = {"student_entropy": entropy(ours), "student_probability": _of_labels(ours, batch, mask)}
+    sparse = signal.sparse
+    if sparse is not None:
+        best, tail = sparse.token_ids[mask][:, 0], sparse.tail_log_mass[mask]
+        stored = torch.cat([sparse.log_probs[mask], tail[:, None]], dim=-1)
+        found |= {"teacher_entropy_of_top_k": entropy(stored), "top_k_mass": 1 - tail.exp()}
+    elif signal.gives_distribution:
+        theirs = log_probs(signal.logits[mask])
+        best = theirs.argmax(dim=-1)
+        top = SparseDistribution.of(theirs, TOP_K)
+        found |= {"teacher_entropy": entropy(theirs), "top_k_mass": 1 - top.tail_log_mass.exp()}
+    else:
+        return {name: value.mean() for name, value in found.items()}
+    found["top_1_agreement"] = (ours.argmax(dim=-1) == best).float()
+    return {name: value.mean() for name, value in found.items()}
+
+
+def entropy(
+    log_distribution: Float[Tensor, "*tokens outcomes"],
+) -> Float[Tensor, "*tokens"]:
+    """Entropy of each distribution, in nats."""
+    return -(log_distribution.exp() * log_distribution).sum(dim=-1)
+
+
+def _of_labels(
+    log_distribution: Float[Tensor, "tokens vocab"], batch: Batch, mask: Bool[Tensor, "batch time"]
+) -> Float[Tensor, " tokens"]:
+    return log_distribution.gather(-1, batch.labels[mask][:, None])[:, 0].exp()
+
+
+def gradient_shares(
+    terms: Mapping[str, Tensor], parameters: Iterable[nn.Parameter]
+) -> dict[str, Float[Tensor, ""]]:
+    """Each term's share of the sum of the terms' gradient norms, in [0, 1]."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    norms = {}
+    for name, term in terms.items():
+        gradients = torch.autograd.grad(term, trained, retain_graph=True, allow_unused=True)
+        squares = [g.float().square().sum() for g in gradients if g is not None]
+        norms[name] = torch.stack(squares).sum().sqrt()
+    total = torch.stack(list(norms.values())).sum().clamp(min=torch.finfo(torch.float32).tiny)
+    return {name: norm / total for name, norm in norms.items()}
+
+
+class NoOpWatch:
+    """Warns, once for each term, when a term has long had next to no part in the gradient."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self._quiet_since: dict[str, int] = {}
+        self._warned: set[str] = set()
+
+    def see(self, step: int, shares: Mapping[str, Tensor]) -> None:
+        """Takes the shares of one step."""
+        for name, share in shares.items():
+            if share >= NO_OP_SHARE:
+                self._quiet_since.pop(name, None)
+                continue
+            since = self._quiet_since.setdefault(name, step)
+            if step - since >= NO_OP_STEPS and name not in self._warned:
+                self._warned.add(name)
+                warnings.warn(
+                    f"the term {name} has had less than {NO_OP_SHARE:.0%} of the gradient since "
+                    f"step {since}: it changes next to nothing. Raise loss.{name}.weight, or leave "
+                    f"the term out",
+                    stacklevel=2,
+                )
