@@ -9,6 +9,8 @@ from nlg_distill.stages.models import load_model
 class ExperimentInit:
     """Fine-tuning: takes over all parameters of a finished student of the same structure."""
 
+    trained = True
+
     def __init__(self, *, experiment: str) -> None:
         """`experiment` is a file under conf/experiment; its student is trained first if need be."""
         self.experiment = experiment

@@ -1,6 +1,7 @@
 """Stages: train a teacher, train a student."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,15 @@ def build_student(
     """Trains a student on the targets policy's text with the objective's terms."""
     training, tokenizer = _prepare(config, parents)
     model = build_model(config["model"], tokenizer.vocab_size)
-    instantiate(config["init"])(model, parents.get("init"))
-    targets = instantiate(config["targets"])
+    init = instantiate(config["init"])
+    init(model, parents.get("init"))
+    targets = instantiate(config["targets"], _convert_="all")
+    if targets.needs_trained_student and not init.trained:
+        warnings.warn(
+            "the student starts at random and is trained on its own text, which is noise at first: "
+            "warm-start it with init=experiment init.experiment=baseline",
+            stacklevel=2,
+        )
     pairs = load_split(parents["corpus"], "train")
     if "teacher_text" in parents:
         written = load_teacher_text(parents["teacher_text"])

@@ -1,8 +1,31 @@
 """Targets policies: whose text the student is trained on."""
 
+from nlg_distill.targets.contrastive import ContrastivePairs
 from nlg_distill.targets.gold import Gold
-from nlg_distill.targets.policy import Beam, TargetsPolicy, TeacherText
+from nlg_distill.targets.mixture import Mixture
+from nlg_distill.targets.policy import Beam, Sampling, TargetsPolicy, TeacherText, Writers
+from nlg_distill.targets.replay import AdaptiveReplay
+from nlg_distill.targets.speculative import SpeculativeSamples
+from nlg_distill.targets.student_samples import StudentSamples
 from nlg_distill.targets.teacher_beam import TeacherBeam
 from nlg_distill.targets.teacher_interpolated import TeacherInterpolated
+from nlg_distill.targets.teacher_mixed import TeacherMixedSamples
+from nlg_distill.targets.teacher_samples import TeacherSamples
 
-__all__ = ["Beam", "Gold", "TargetsPolicy", "TeacherBeam", "TeacherInterpolated", "TeacherText"]
+__all__ = [
+    "AdaptiveReplay",
+    "Beam",
+    "ContrastivePairs",
+    "Gold",
+    "Mixture",
+    "Sampling",
+    "SpeculativeSamples",
+    "StudentSamples",
+    "TargetsPolicy",
+    "TeacherBeam",
+    "TeacherInterpolated",
+    "TeacherMixedSamples",
+    "TeacherSamples",
+    "TeacherText",
+    "Writers",
+]

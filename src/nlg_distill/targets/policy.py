@@ -94,7 +94,9 @@ class TargetsPolicy(nn.Module):
     author = Author.GOLD
     """Who wrote what `pick` gives."""
     online = False
-    """Whether the student's own text is trained on, so that it needs a student that can write."""
+    """Whether text is written during training, so that no teacher signal can be made before."""
+    needs_trained_student = False
+    """Whether the student alone writes from the first step on: a random one writes noise."""
     needs_live_teacher = False
     """Whether the teacher writes during training."""
 

@@ -1,0 +1,67 @@
+"""Some batches with the student's own text, the others with given text.
+
+Agarwal et al., "On-Policy Distillation of Language Models", 2024, https://arxiv.org/abs/2306.13649,
+algorithm 1: with probability lambda a batch is on-policy. Lin et al., "Autoregressive Knowledge
+Distillation through Imitation Learning" (ImitKD), 2020, https://arxiv.org/abs/2009.07253,
+algorithm 1, mixes the same way, with a share that grows.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.data.corpus import Pair
+from nlg_distill.errors import UserError
+from nlg_distill.losses.term import Schedule
+from nlg_distill.targets.policy import TargetsPolicy, TeacherText, Writers
+
+
+class Mixture(TargetsPolicy):
+    """Each batch is drawn anew: `share` of them on-policy, the rest as `otherwise` gives them."""
+
+    online = True
+    needs_trained_student = True
+
+    def __init__(
+        self, *, share: float | Schedule, own: TargetsPolicy, otherwise: TargetsPolicy
+    ) -> None:
+        """Combines two policies.
+
+        Args:
+            share: probability in (0, 1) that a batch is `own`, or a function of progress.
+            own: a policy that writes during training.
+            otherwise: a policy whose text is there before.
+
+        Raises:
+            UserError: if a policy is in the wrong place, or a constant share leaves one unused.
+        """
+        super().__init__()
+        if not callable(share) and not 0 < share < 1:
+            raise UserError(
+                f"share must be between 0 and 1, got {share}: choose one policy instead"
+            )
+        if not own.online or otherwise.online:
+            raise UserError(
+                "a mixture takes an online policy as own, such as student_samples, and one whose "
+                "text is there before as otherwise, such as gold"
+            )
+        self.share, self.own, self.otherwise = share, own, otherwise
+        self.writing = otherwise.writing
+        self.author = otherwise.author
+
+    def pick(self, pair: Pair, hypotheses: Sequence[TeacherText]) -> str:
+        """What `otherwise` picks."""
+        return self.otherwise.pick(pair, hypotheses)
+
+    def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
+        """The batch of one of the two."""
+        share = self.share(progress) if callable(self.share) else self.share
+        chosen = self.own if float(torch.rand(())) < share else self.otherwise
+        mixed: Batch = chosen(batch, writers, progress)
+        return mixed
+
+    def after_validation(self, nll: float) -> None:
+        """Tells both."""
+        self.own.after_validation(nll)
+        self.otherwise.after_validation(nll)

@@ -1,0 +1,41 @@
+"""Text that the student proposes and the teacher corrects, token by token.
+
+Xu et al., "Speculative Knowledge Distillation: Bridging the Teacher-Student Gap Through Interleaved
+Sampling", 2025, https://arxiv.org/abs/2410.11325, section 3, algorithm 1: a proposed token outside
+the teacher's top k is replaced by one drawn from the teacher. Early in training the text is nearly
+the teacher's, later nearly the student's.
+"""
+
+from functools import partial
+
+from nlg_distill.data.batch import Author, Batch, with_targets
+from nlg_distill.errors import UserError
+from nlg_distill.targets.combined import CombinedWriter, verified
+from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+
+
+class SpeculativeSamples(TargetsPolicy):
+    """Each batch's sources, with texts that both models write together."""
+
+    author = Author.STUDENT
+    online = True
+    needs_live_teacher = True
+
+    def __init__(self, *, k: int, sampling: Sampling) -> None:
+        """A proposal must be among the teacher's `k` largest; `sampling` draws the proposals.
+
+        Raises:
+            UserError: if `k` is not positive.
+        """
+        super().__init__()
+        if k < 1:
+            raise UserError(f"k must be at least 1, got {k}")
+        self.k, self.sampling = k, sampling
+
+    def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
+        """The sources with the common texts."""
+        assert writers.teacher is not None
+        writer = CombinedWriter(writers.student, writers.teacher, partial(verified, k=self.k))
+        found = self.sampling.write(writer, batch, writers.special)
+        texts = [hypotheses[0].token_ids for hypotheses in found]
+        return with_targets(batch, texts, writers.special, Author.STUDENT)

@@ -1,0 +1,28 @@
+"""The student's own text: on-policy distillation.
+
+Agarwal et al., "On-Policy Distillation of Language Models: Learning from Self-Generated Mistakes",
+2024, https://arxiv.org/abs/2306.13649, section 3 (GKD, with lambda = 1). There is no gradient
+through the drawing.
+"""
+
+from nlg_distill.data.batch import Author, Batch, with_targets
+from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+
+
+class StudentSamples(TargetsPolicy):
+    """Each batch's sources, with texts that the student as it is now draws for them."""
+
+    author = Author.STUDENT
+    online = True
+    needs_trained_student = True
+
+    def __init__(self, *, sampling: Sampling) -> None:
+        """`sampling` is how the student draws."""
+        super().__init__()
+        self.sampling = sampling
+
+    def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
+        """The sources with the student's texts."""
+        found = self.sampling.write(writers.student, batch, writers.special)
+        texts = [hypotheses[0].token_ids for hypotheses in found]
+        return with_targets(batch, texts, writers.special, Author.STUDENT)

@@ -1,0 +1,44 @@
+"""Text drawn from a mixture of teacher and student: the sampling of MiniLLM.
+
+Gu et al., "MiniLLM: Knowledge Distillation of Large Language Models", 2024,
+https://arxiv.org/abs/2306.08543, section 2.2, equation 5: tokens from
+alpha p + (1 - alpha) q, which keeps a student from cheating the reward with degenerate text. The
+importance weights are the business of the loss `policy_gradient`.
+"""
+
+from functools import partial
+
+from nlg_distill.data.batch import Author, Batch, joined, with_targets
+from nlg_distill.errors import UserError
+from nlg_distill.targets.combined import CombinedWriter, mixed
+from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+
+
+class TeacherMixedSamples(TargetsPolicy):
+    """Texts that both models write together, beside the gold texts of the same sources."""
+
+    online = True
+    needs_live_teacher = True
+
+    def __init__(self, *, alpha: float, sampling: Sampling) -> None:
+        """`alpha` is the teacher's share of every token's distribution, in [0, 1).
+
+        Raises:
+            UserError: if it is outside.
+        """
+        super().__init__()
+        if not 0 <= alpha < 1:
+            raise UserError(f"alpha must be in [0, 1), got {alpha}")
+        self.alpha, self.sampling = alpha, sampling
+
+    def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
+        """Every source twice: with its gold text, and with the text drawn now."""
+        assert writers.teacher is not None
+        combine = partial(mixed, share=self.alpha)
+        writer = CombinedWriter(writers.student, writers.teacher, combine)
+        found = self.sampling.write(
+            writer if self.alpha else writers.student, batch, writers.special
+        )
+        texts = [hypotheses[0].token_ids for hypotheses in found]
+        own = with_targets(batch, texts, writers.special, Author.STUDENT)
+        return joined(batch, own, writers.special)

@@ -1,0 +1,33 @@
+"""Texts drawn from the teacher: its distribution over texts, not only the mode.
+
+Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947,
+section 3.2, equation 4: an expectation over the teacher's texts, which Seq-KD replaces by the mode.
+"""
+
+from collections.abc import Sequence
+
+from nlg_distill.data.batch import Author
+from nlg_distill.data.corpus import Pair
+from nlg_distill.errors import UserError
+from nlg_distill.targets.policy import Sampling, TargetsPolicy, TeacherText
+
+
+class TeacherSamples(TargetsPolicy):
+    """One text drawn from the teacher for each source."""
+
+    author = Author.TEACHER
+
+    def __init__(self, *, writing: Sampling) -> None:
+        """`writing` is how the teacher draws.
+
+        Raises:
+            UserError: if more than one text is drawn, of which all but the first would be lost.
+        """
+        super().__init__()
+        if writing.num_hypotheses != 1:
+            raise UserError(f"num_hypotheses must be 1, got {writing.num_hypotheses}")
+        self.writing = writing
+
+    def pick(self, pair: Pair, hypotheses: Sequence[TeacherText]) -> str:
+        """The text that was drawn."""
+        return hypotheses[0].text

@@ -1,0 +1,179 @@
+"""Text that is written during training: by whom, from what distribution, and again after a stop."""
+
+from functools import partial
+
+import pytest
+import torch
+from conftest import SPECIAL, toy_examples, toy_model
+
+from nlg_distill.data.batch import IGNORE_INDEX, Author, collate, joined, with_targets
+from nlg_distill.decoding import sample
+from nlg_distill.errors import UserError
+from nlg_distill.losses import nll
+from nlg_distill.targets import (
+    AdaptiveReplay,
+    Beam,
+    ContrastivePairs,
+    Gold,
+    Mixture,
+    Sampling,
+    SpeculativeSamples,
+    StudentSamples,
+    TeacherMixedSamples,
+    TeacherSamples,
+    Writers,
+)
+from nlg_distill.targets.combined import CombinedWriter, mixed, verified
+
+SAMPLING = Sampling()
+POLICIES = {
+    "student": StudentSamples(sampling=SAMPLING),
+    "speculative": SpeculativeSamples(k=3, sampling=SAMPLING),
+    "teacher_mixed": TeacherMixedSamples(alpha=0.2, sampling=SAMPLING),
+    "contrastive": ContrastivePairs(writing=Beam(beam_size=1, num_hypotheses=1), sampling=SAMPLING),
+}
+
+
+@pytest.fixture
+def batch():
+    return collate(toy_examples(5), SPECIAL)
+
+
+@pytest.fixture
+def writers():
+    return Writers(student=toy_model().eval(), teacher=toy_model().eval(), special=SPECIAL)
+
+
+def texts(batch, author):
+    """The texts of one author, by example."""
+    return {
+        number: [label for label in labels if label != IGNORE_INDEX]
+        for number, by, labels in zip(
+            batch.example_ids.tolist(), batch.authors.tolist(), batch.labels.tolist(), strict=True
+        )
+        if by == author
+    }
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_source_gets_a_text_that_ends_and_is_shifted(name, batch, writers):
+    written = POLICIES[name](batch, writers, 0.0)
+    own = texts(written, Author.STUDENT)
+    assert sorted(own) == batch.example_ids.tolist()
+    assert all(text[-1] == SPECIAL.end and SPECIAL.end not in text[:-1] for text in own.values())
+    mask = written.target_mask[:, 1:]
+    assert (written.decoder_input_ids[:, 0] == SPECIAL.begin).all()
+    assert (written.decoder_input_ids[:, 1:][mask] == written.labels[:, :-1][mask]).all()
+    assert not written.labels.requires_grad
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_seed_decides_what_is_drawn(name, batch, writers):
+    def draw(seed):
+        torch.manual_seed(seed)
+        return texts(POLICIES[name](batch, writers, 0.0), Author.STUDENT)
+
+    assert draw(1) == draw(1)
+    assert draw(1) != draw(2)
+
+
+def test_two_texts_of_a_source_stand_side_by_side(batch, writers):
+    gold = texts(batch, Author.GOLD)
+    beside_gold = POLICIES["teacher_mixed"](batch, writers, 0.0)
+    assert texts(beside_gold, Author.GOLD) == gold
+    pairs = POLICIES["contrastive"](batch, writers, 0.0)
+    assert texts(pairs, Author.TEACHER) == gold  # what was picked before training
+    assert len(pairs.labels) == 2 * len(batch.labels)
+
+
+def test_joined_batches_say_what_each_says_alone(batch):
+    model = toy_model()
+    other = with_targets(batch, [[4], [5, 6], [3] * 9, [4], [6]], SPECIAL, Author.STUDENT)
+    both = joined(batch, other, SPECIAL)
+    whole = nll(model(both).logits, both.labels).sum()
+    parts = sum(nll(model(one).logits, one.labels).sum() for one in (batch, other))
+    torch.testing.assert_close(whole, parts)
+
+
+def distributions(vocab=6):
+    student, teacher = torch.randn(2, vocab).log_softmax(-1)
+    return student, teacher
+
+
+@pytest.mark.parametrize("k", [1, 2, 6, 9])
+def test_verified_is_propose_then_replace(k):
+    student, teacher = distributions()
+    q, p = student.exp().tolist(), teacher.exp().tolist()
+    top = sorted(range(6), key=lambda token: -p[token])[:k]
+    rejected = sum(q[token] for token in range(6) if token not in top)
+    expected = [(q[t] if t in top else 0.0) + rejected * p[t] for t in range(6)]
+    torch.testing.assert_close(verified(student, teacher, k=k).exp(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_mixed_is_the_mean_of_probabilities(share):
+    student, teacher = distributions()
+    expected = share * teacher.exp() + (1 - share) * student.exp()
+    torch.testing.assert_close(mixed(student, teacher, share=share).exp(), expected)
+
+
+def test_a_combined_writer_of_one_is_that_one(batch, writers):
+    def draw(model):
+        generator = torch.Generator().manual_seed(5)
+        return sample(model, batch.source_ids, batch.source_mask, SPECIAL, generator=generator)
+
+    student, teacher = writers.student, writers.teacher
+    for share, alone in [(0.0, student), (1.0, teacher)]:
+        writer = CombinedWriter(student, teacher, partial(mixed, share=share))
+        assert [h[0].token_ids for h in draw(writer)] == [h[0].token_ids for h in draw(alone)]
+
+
+def test_a_mixture_takes_each_policy_with_its_share(batch, writers):
+    policy = Mixture(share=0.3, own=POLICIES["student"], otherwise=Gold())
+    chosen = [int(policy(batch, writers, 0.0).authors[0]) for _ in range(300)]
+    assert set(chosen) == {Author.GOLD, Author.STUDENT}
+    share = chosen.count(Author.STUDENT) / 300
+    assert abs(share - 0.3) < 4 * (0.3 * 0.7 / 300) ** 0.5
+    growing = Mixture(share=lambda progress: progress, own=POLICIES["student"], otherwise=Gold())
+    assert int(growing(batch, writers, 0.0).authors[0]) == Author.GOLD
+    assert int(growing(batch, writers, 1.0).authors[0]) == Author.STUDENT
+
+
+def test_replay_starts_with_gold_and_follows_the_validation_loss(batch, writers):
+    policy = AdaptiveReplay(sampling=SAMPLING, step=0.5, tolerance=0.1)
+    assert policy(batch, writers, 0.0) is batch
+    shares = []
+    for loss in [3.0, 3.05, 3.2, 2.0, 2.5]:
+        policy.after_validation(loss)
+        shares.append(policy.share)
+    assert shares == [0.0, 0.0, 0.5, 0.5, 1.0]
+
+
+def test_replay_draws_at_first_and_reads_its_buffer_at_the_end(batch, writers):
+    policy = AdaptiveReplay(sampling=SAMPLING, step=1.0, tolerance=0.0)
+    policy.share = 1.0
+    first, second = (texts(policy(batch, writers, 0.0), Author.STUDENT) for _ in range(2))
+    assert first != second
+    other = Writers(student=toy_model().eval(), teacher=None, special=SPECIAL)
+    assert texts(policy(batch, other, 1.0), Author.STUDENT) == second
+
+    resumed = AdaptiveReplay(sampling=SAMPLING, step=1.0, tolerance=0.0)
+    resumed.load_state_dict(policy.state_dict())
+    assert texts(resumed(batch, other, 1.0), Author.STUDENT) == second
+    assert resumed.share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Mixture(share=1.0, own=POLICIES["student"], otherwise=Gold()), "between 0 and 1"),
+        (lambda: Mixture(share=0.5, own=Gold(), otherwise=Gold()), "takes an online policy"),
+        (lambda: SpeculativeSamples(k=0, sampling=SAMPLING), "k must be at least 1, got 0"),
+        (lambda: TeacherMixedSamples(alpha=1.0, sampling=SAMPLING), r"alpha must be in \[0, 1\)"),
+        (lambda: TeacherSamples(writing=Sampling(num_hypotheses=2)), "must be 1, got 2"),
+        (lambda: AdaptiveReplay(sampling=SAMPLING, step=0.0, tolerance=0.0), "step must be in"),
+    ],
+)
+def test_settings_out_of_range_are_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()

@@ -1,0 +1,111 @@
+"""MiniLLM's term against the exact gradient of the reverse KL of whole texts."""
+
+import itertools
+from functools import partial
+
+import pytest
+import torch
+from conftest import SPECIAL
+from torch import nn
+
+from nlg_distill.data.batch import IGNORE_INDEX, Author, Batch
+from nlg_distill.errors import UserError
+from nlg_distill.losses.policy_gradient import PolicyGradientTerm, rewards_to_go
+from nlg_distill.models import ModelOutput
+from nlg_distill.teachers.signal import TeacherSignal
+
+VOCAB, LENGTH = 3, 3
+TEXTS = torch.tensor(list(itertools.product(range(VOCAB), repeat=LENGTH)))
+
+
+def tables():
+    """A distribution over the next token for every prefix."""
+    return [torch.randn(VOCAB**length, VOCAB) for length in range(LENGTH)]
+
+
+def logits(model):
+    """[texts, time, vocab]: what a table says along every text."""
+    prefixes = torch.zeros(len(TEXTS), dtype=torch.long)
+    rows = []
+    for time, table in enumerate(model):
+        rows.append(table[prefixes])
+        prefixes = prefixes * VOCAB + TEXTS[:, time]
+    return torch.stack(rows, dim=1)
+
+
+def log_prob(model):
+    return logits(model).log_softmax(-1).gather(-1, TEXTS[..., None])[..., 0].sum(-1)
+
+
+def batch(labels=TEXTS):
+    ids = torch.zeros(len(labels), 1, dtype=torch.long)
+    authors = torch.full((len(labels),), Author.STUDENT)
+    return Batch(ids, ids == 0, labels, labels, ids[:, 0], authors)
+
+
+def surrogate(term, student, teacher, labels=TEXTS):
+    output = ModelOutput(logits(student), nn.Identity())
+    values = term.per_token(output, TeacherSignal(log_probs=logits(teacher)), batch(labels))
+    return values.masked_fill(labels == IGNORE_INDEX, 0.0).sum(-1)
+
+
+@pytest.mark.parametrize("single_step", [True, False])
+def test_the_gradient_is_that_of_the_reverse_kl_of_texts(single_step):
+    student, teacher = [t.requires_grad_() for t in tables()], tables()
+    q = log_prob(student)
+    exact = torch.autograd.grad((q.exp() * (q - log_prob(teacher))).sum(), student)
+    term = PolicyGradientTerm(alpha=0.0, single_step=single_step, length_normalize=False)
+    values = surrogate(term, student, teacher)
+    expected = torch.autograd.grad((q.detach().exp() * values).sum(), student)
+    torch.testing.assert_close(expected, exact, atol=1e-6, rtol=1e-4)
+
+
+def test_importance_weights_undo_the_mixed_drawing():
+    """Of the first token, where the one-step weight is exact."""
+    student, teacher = [t.requires_grad_() for t in tables()], tables()
+    q, p = (logits(model)[:, 0].log_softmax(-1) for model in (student, teacher))
+    exact = torch.autograd.grad((q[0].exp() * (q[0] - p[0])).sum(), student[0])
+    term = PolicyGradientTerm(alpha=0.4, clip=100.0)
+    first = torch.where(torch.arange(LENGTH) == 0, TEXTS, IGNORE_INDEX)
+    drawn = 0.4 * p.exp() + 0.6 * q.detach().exp()
+    weight = drawn.gather(-1, TEXTS[:, :1])[:, 0] / VOCAB ** (LENGTH - 1)
+    values = surrogate(term, student, teacher, first)
+    found = torch.autograd.grad((weight * values).sum(), student[0])
+    torch.testing.assert_close(found, exact, atol=1e-6, rtol=1e-4)
+
+
+def test_importance_weights_are_clipped():
+    student, teacher = tables(), tables()
+    teacher[0] = teacher[0] - 1000.0 * torch.eye(VOCAB)[:1]  # the teacher never begins with 0
+    loose, tight = (
+        surrogate(PolicyGradientTerm(alpha=0.5, clip=clip), student, teacher)[0]
+        for clip in (100.0, 0.0)
+    )
+    assert loose / tight == pytest.approx(2.0, rel=0.5)
+
+
+def test_rewards_to_go_by_hand():
+    rewards = torch.tensor([[1.0, 2.0, 3.0, 9.0]])
+    mask = torch.tensor([[True, True, True, False]])
+    to_go = partial(rewards_to_go, rewards, mask)
+    assert to_go(length_normalize=False)[0, :3].tolist() == [5.0, 3.0, 0.0]
+    assert to_go(length_normalize=True)[0, :3].tolist() == [2.5, 3.0, 0.0]
+
+
+def test_gold_texts_do_not_count():
+    term, student, teacher = PolicyGradientTerm(alpha=0.2), tables(), tables()
+    mixed = batch()
+    mixed.authors[: len(TEXTS) // 2] = Author.GOLD
+    mask = term.mask(mixed)
+    assert mask[: len(TEXTS) // 2].sum() == 0
+    assert mask[len(TEXTS) // 2 :].all()
+    assert SPECIAL.end != IGNORE_INDEX
+    output = ModelOutput(logits(student), nn.Identity())
+    values = term(output, TeacherSignal(log_probs=logits(teacher)), mixed)
+    torch.testing.assert_close(values, surrogate(term, student, teacher)[len(TEXTS) // 2 :].sum())
+
+
+@pytest.mark.parametrize("settings", [{"alpha": 1.0}, {"alpha": 0.2, "clip": -1.0}])
+def test_settings_out_of_range_are_refused(settings):
+    with pytest.raises(UserError, match="must"):
+        PolicyGradientTerm(**settings)
