@@ -29,7 +29,9 @@ from nlg_distill.stages.training import encode_pairs
 GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
 ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+TARGETS = sorted(path.stem for path in (CONF / "targets").glob("*.yaml"))
 assert EXPERIMENTS
+assert TARGETS
 
 
 def write_corpus(folder):
@@ -97,6 +99,20 @@ def test_every_experiment_trains_two_steps_and_leaves_its_result(home, experimen
     assert len(samples) == 20
     assert set(samples[0]) == {"source", "gold", "teacher", "student"}
     assert "numbers.tsv" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:the student starts at random")
+@pytest.mark.parametrize("targets", TARGETS)
+def test_every_targets_policy_trains(home, targets):
+    overrides = [*settings(home), f"targets={targets}", "loss=[nll,forward_kl]", "seed=5"]
+    result = train(overrides, home / "runs" / targets)
+    assert result["steps"] == 2
+
+
+def test_a_random_student_that_is_to_learn_from_itself_is_warned_about(home):
+    overrides = [*settings(home), "targets=student_samples", "loss=[forward_kl]", "seed=6"]
+    with pytest.warns(UserWarning, match="starts at random and is trained on its own text"):
+        train(overrides, home / "runs" / "random")
 
 
 def test_a_second_run_trains_nothing(home, monkeypatch):
