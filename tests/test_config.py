@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from nlg_distill.config import CONF, ROOT, check, compose
 from nlg_distill.errors import UserError
+from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
 from nlg_distill.tables import load_spec
 
@@ -51,6 +52,8 @@ def test_every_config_composes_and_fits_its_constructors(file):
     choice = GROUPS[file.parts[0]].format(file.stem)
     cfg = compose([choice, *GIVEN.get(str(file.with_suffix("")), [])])
     check(cfg)
+    if choice != "trainer=gpu":
+        rehearse(cfg)
     assert plan(cfg, [choice]).scores.key
 
 
@@ -107,12 +110,44 @@ def test_the_teacher_does_not_depend_on_the_student():
         ("student_training.optimizer.lr=fast", "optimizer.lr must be float"),
         ("student_model=lstm_128", "choose one, for example model@student_model"),
         ("+trainer.strategy=ddp", "cannot be chosen"),
+        ("+colour=red", "nothing reads colour"),
+        ("+trainer.max_steps=3", "trainer.max_steps is not read"),
+        ("seed=-1", "seed must be in"),
+        ("name=../x", "name must be the name of a folder"),
+        ("loss=[]", "nothing is chosen for loss"),
         ("stage=tutor", "stage must be teacher or student"),
     ],
 )
 def test_a_mistake_is_refused_with_the_nearest_name(override, message):
     with pytest.raises(UserError) as caught:
         check(compose([override]))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("student_training.threads=0", "student_training: threads must be positive, got 0"),
+        ("student_training.validate_every=7", "must be a multiple of validate_every=7"),
+        ("student_training.optimizer.lr=-1", "student_training: Invalid learning rate: -1"),
+        ("student_training.schedule.warmup_steps=-5", "warmup_steps must not be negative"),
+        ("teacher_training.patience=0", "teacher_training: patience must be positive"),
+        ("scoring.beam_sizes=[3]", "beam_sizes must be different numbers, 1 among them"),
+        ("student_model.dropout=2.0", "student_model: dropout must be in"),
+        ("loss.nll.loss.label_smoothing=2.0", "loss: label_smoothing must be in"),
+        ("loss.nll.weight=0.0", "weight must be positive"),
+        ("data.splitting.test=0", "data.splitting: test must be at least 1 pair"),
+        ("trainer.precision=16-mixed", "use 32-true or bf16-mixed"),
+        ("trainer=gpu", "Without such a device, use trainer=cpu"),
+        (
+            "paths.artifacts=pyproject.toml/store",
+            "paths.artifacts=pyproject.toml/store: cannot write there",
+        ),
+    ],
+)
+def test_a_value_that_a_constructor_refuses_is_refused_before_anything_starts(override, message):
+    with pytest.raises(UserError) as caught:
+        rehearse(compose([override]))
     assert message in str(caught.value)
 
 

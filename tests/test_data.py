@@ -90,8 +90,12 @@ def test_report_counts_near_duplicates():
 # Cleaning
 
 
+def cleaning(**changes):
+    return Cleaning(**{"max_words": 200, "max_characters": 2000, "drop_bad_lines": False} | changes)
+
+
 def test_cleaning_drops_exact_duplicates_and_counts_them():
-    kept, counts = Cleaning()([Pair("a ", "b"), Pair("a", " b"), Pair("a", "c")])
+    kept, counts = cleaning()([Pair("a ", "b"), Pair("a", " b"), Pair("a", "c")])
     assert [(p.source, p.target) for p in kept] == [("a", "b"), ("a", "c")]
     assert counts == {"raw": 3, "exact duplicates": 1}
 
@@ -106,13 +110,17 @@ def test_cleaning_drops_exact_duplicates_and_counts_them():
 )
 def test_bad_lines_stop_or_are_left_out(bad, message):
     with pytest.raises(UserError, match=f"{message}.*drop_bad_lines=true"):
-        Cleaning(max_words=3)([Pair("a", "b"), bad])
-    kept, counts = Cleaning(max_words=3, drop_bad_lines=True)([Pair("a", "b"), bad])
+        cleaning(max_words=3)([Pair("a", "b"), bad])
+    kept, counts = cleaning(max_words=3, drop_bad_lines=True)([Pair("a", "b"), bad])
     assert len(kept) == 1
     assert counts[message.split(": ")[1]] == 1
 
 
 # A user's files
+
+
+def text_files(**settings):
+    return TextFiles(**{"source_column": "source", "target_column": "target"} | settings)
 
 
 def test_text_files_in_their_three_forms(tmp_path):
@@ -121,9 +129,9 @@ def test_text_files_in_their_three_forms(tmp_path):
     (tmp_path / "a.tsv").write_text("id\tsource\ttarget\n1\teins\tone\n2\tzwei\ttwo\n")
     rows = [{"de": "eins", "en": "one"}, {"de": "zwei", "en": "two"}]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    two = TextFiles(source_path=str(tmp_path / "a.de"), target_path=str(tmp_path / "a.en"))
-    tsv = TextFiles(path=str(tmp_path / "a.tsv"))
-    jsonl = TextFiles(path=str(tmp_path / "a.jsonl"), source_column="de", target_column="en")
+    two = text_files(source_path=str(tmp_path / "a.de"), target_path=str(tmp_path / "a.en"))
+    tsv = text_files(path=str(tmp_path / "a.tsv"))
+    jsonl = text_files(path=str(tmp_path / "a.jsonl"), source_column="de", target_column="en")
     for corpus in (two, tsv, jsonl):
         found = [(p.source, p.target) for p in corpus.read(tmp_path)]
         assert found == [("eins", "one"), ("zwei", "two")]
@@ -132,7 +140,7 @@ def test_text_files_in_their_three_forms(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.tsv", b"source\tziel\na\tb\n", "line 2: no text in column 'target', only in"),
+        ("a.tsv", b"source\tziel\na\tb\n", "line 2: no text in column 'target' of"),
         ("a.tsv", b"source\ttarget\na\n", "line 2: 1 columns, but the first line names 2"),
         ("a.tsv", b"source\ttarget\n\xff\tb\n", "line 2 is not UTF-8"),
         ("a.jsonl", b'{"source": "a"\n', "line 1 is not JSON"),
@@ -143,13 +151,13 @@ def test_text_files_in_their_three_forms(tmp_path):
 def test_bad_files_are_named_with_their_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
-        list(TextFiles(path=str(tmp_path / name)).read(tmp_path))
+        list(text_files(path=str(tmp_path / name)).read(tmp_path))
 
 
 def test_files_of_unequal_length_are_refused(tmp_path):
     (tmp_path / "a.de").write_text("eins\nzwei\n")
     (tmp_path / "a.en").write_text("one\n")
-    corpus = TextFiles(source_path=str(tmp_path / "a.de"), target_path=str(tmp_path / "a.en"))
+    corpus = text_files(source_path=str(tmp_path / "a.de"), target_path=str(tmp_path / "a.en"))
     with pytest.raises(UserError, match=r"has 2 lines but .*a\.en has 1"):
         list(corpus.read(tmp_path))
 
@@ -157,7 +165,7 @@ def test_files_of_unequal_length_are_refused(tmp_path):
 def test_text_files_are_given_in_one_way():
     for settings in ({}, {"source_path": "a"}, {"path": "a", "target_path": "b"}):
         with pytest.raises(UserError, match="text files are given as"):
-            TextFiles(**settings)
+            text_files(**settings)
 
 
 # Packages

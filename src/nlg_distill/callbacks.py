@@ -1,5 +1,6 @@
 """What watches a training: BLEU, clock, progress bar; and the seed that makes it resumable."""
 
+import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -201,3 +202,9 @@ class ProgressCallback(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         self._stack.close()
+        if isinstance(exception, KeyboardInterrupt):
+            print(
+                f"Interrupted at step {trainer.global_step}. The same command goes on from the "
+                f"last validation.",
+                file=sys.stderr,
+            )

@@ -30,7 +30,7 @@ def reproduce(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Overrides for all rows, as for train.py.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(help="Cores to use; all if not given.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Cores to use; all if not given.")] = None,
 ) -> None:
     """Runs what is missing of a table and prints it."""
     from nlg_distill.report import show_table
@@ -48,9 +48,15 @@ def generate(
     beam: Annotated[int, typer.Option(help="Beam size; 1 is greedy.")] = 5,
 ) -> None:
     """Writes the target text of each source."""
+    from nlg_distill.errors import UserError
     from nlg_distill.generate import generate_texts
 
-    sources = texts or [line.rstrip("\n") for line in sys.stdin]
+    if not texts:
+        sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # type: ignore[union-attr]
+    try:
+        sources = texts or [line.rstrip("\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        raise UserError(f"standard input is not UTF-8: {error}") from error
     for text in generate_texts(model, sources, beam):
         print(text)
 
@@ -70,8 +76,10 @@ def store_verify(root: Path = Path("artifacts")) -> None:
     from nlg_distill.errors import UserError
     from nlg_distill.store import Store
 
+    if not root.is_dir():
+        raise UserError(f"there is no store at {root.absolute()}: give --root")
     store = Store(root)
-    damaged = [f"{p}: {problem}" for p in store.entries() if (problem := store.damage(p))]
+    damaged = [f"{p}: {problem}" for p in store.folders() if (problem := store.damage(p))]
     if damaged:
         raise UserError(
             "\n".join([*damaged, "The next run that needs one of these makes it again."])
@@ -80,9 +88,24 @@ def store_verify(root: Path = Path("artifacts")) -> None:
 
 
 @store_app.command("rm")
-def store_rm(keys: list[str], root: Path = Path("artifacts"), force: bool = False) -> None:
-    """Deletes artifacts; one that others were made from only with --force."""
+def store_rm(
+    keys: Annotated[list[str] | None, typer.Argument(help="Keys, or stage/key.")] = None,
+    root: Path = Path("artifacts"),
+    force: Annotated[bool, typer.Option(help="Also what others were made from.")] = False,
+    unfinished: Annotated[bool, typer.Option(help="What was begun and not finished.")] = False,
+) -> None:
+    """Deletes artifacts."""
+    import shutil
+
+    from nlg_distill.errors import UserError
     from nlg_distill.store import Store
 
-    for path in Store(root).remove(keys, force=force):
+    if not keys and not unfinished:
+        raise UserError("nothing to remove: give keys, or --unfinished")
+    store = Store(root)
+    removed = store.remove([Path(key).name for key in keys or []], force=force)
+    for path in store.unfinished() if unfinished else ():
+        shutil.rmtree(path)
+        removed.append(path)
+    for path in removed:
         print(f"removed {path}")

@@ -22,6 +22,19 @@ from nlg_distill.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
+OURS = {  # what a training gives to the Trainer itself
+    "accumulate_grad_batches",
+    "callbacks",
+    "default_root_dir",
+    "enable_model_summary",
+    "enable_progress_bar",
+    "gradient_clip_val",
+    "logger",
+    "max_epochs",
+    "max_steps",
+    "num_sanity_val_steps",
+    "use_distributed_sampler",
+}
 
 
 def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
@@ -80,6 +93,21 @@ def check(cfg: DictConfig) -> None:
     for name, value in (("seed", cfg.seed), ("teacher_seed", cfg.teacher_seed)):
         if not _fits(value, int):
             raise UserError(f"{name} must be int, got {value!r}")
+        if not 0 <= value < 2**32:
+            raise UserError(f"{name} must be in [0, 2^32), got {value}")
+    if not isinstance(cfg.name, str) or "/" in cfg.name or cfg.name.startswith("."):
+        raise UserError(f"name must be the name of a folder, got {cfg.name!r}")
+    if unknown := sorted({str(key) for key in cfg} - {str(key) for key in _defaults()}):
+        near = difflib.get_close_matches(unknown[0], [str(key) for key in _defaults()], n=1)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise UserError(f"nothing reads {unknown[0]}{hint}")
+    if absent := sorted({str(key) for key in _defaults()} - {str(key) for key in cfg}):
+        raise UserError(f"nothing is chosen for {absent[0]}")
+    if ours := OURS & {str(key) for key in cfg.trainer}:
+        raise UserError(
+            f"trainer.{min(ours)} is not read: a training's length, clipping and the like are set "
+            f"in student_training and teacher_training, its logger by logger="
+        )
     if "strategy" in cfg.trainer or cfg.trainer.get("num_nodes", 1) != 1:
         raise UserError(
             "trainer.strategy and trainer.num_nodes cannot be chosen: several devices of one "
@@ -116,7 +144,8 @@ def _check_node(path: str, node: DictConfig) -> None:
             raise UserError(f"{path}.{name} is not an argument of {node._target_}: {hint}")
         value = node[name]
         if not isinstance(value, DictConfig | ListConfig) and not _fits(value, hints.get(name)):
-            expected = getattr(hints[name], "__name__", str(hints[name]))
+            plain = inspect.isclass(hints[name])
+            expected = hints[name].__name__ if plain else str(hints[name]).replace("typing.", "")
             raise UserError(f"{path}.{name} must be {expected}, got {value!r}")
 
 

@@ -83,6 +83,8 @@ def beam_search(
     source ends when `beam_size` hypotheses have. Scores are $\log p(y|x) / |y|^\alpha$ with
     $\alpha$ the `length_penalty` and $|y|$ counting the end token.
     """
+    if beam_size < 1:
+        raise UserError(f"beam_size must be at least 1, got {beam_size}")
     if not 1 <= num_hypotheses <= beam_size:
         raise UserError(
             f"num_hypotheses must be in [1, beam_size={beam_size}], got {num_hypotheses}"

@@ -10,6 +10,17 @@ class UserError(ValueError):
     """What was wrong, its value, and what to do; shown without a traceback."""
 
 
+def require_positive(**settings: int | float) -> None:
+    """Refuses a setting that is not above 0.
+
+    Raises:
+        UserError: at the first.
+    """
+    for name, value in settings.items():
+        if not value > 0:
+            raise UserError(f"{name} must be positive, got {value}")
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Ends the program with a sentence where the user can mend the error, else with a traceback."""
@@ -24,6 +35,8 @@ def explained() -> Iterator[None]:
             from nlg_distill.config import explain
 
             sys.exit(f"Error: {explain(error)}")
+        if isinstance(error, OSError) and error.filename is not None:
+            sys.exit(f"Error: {error.strerror}: {error.filename}")
         if isinstance(error, UserError):
             sys.exit(f"Error: {error}")
         raise

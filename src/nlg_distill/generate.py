@@ -26,6 +26,8 @@ def generate_texts(model: Path, sources: Sequence[str], beam_size: int) -> list[
         UserError: if `model` is neither, or a source is empty.
     """
     artifact = _find(model)
+    if not sources:
+        raise UserError("there is nothing to write for: give texts, or lines on standard input")
     if empty := [i for i, source in enumerate(sources, start=1) if not source.strip()]:
         raise UserError(f"source {empty[0]} is empty: give one text per line")
     tokenizer = load_tokenizer(artifact)

@@ -16,6 +16,8 @@ from nlg_distill.losses.reduce import sum_over_targets
 from nlg_distill.models import EncoderDecoder
 from nlg_distill.progress import track
 
+LARGEST_LOG = 700.0  # beyond, exp overflows: a model that diverged
+
 
 def corpus_bleu(texts: Sequence[str], references: Sequence[str]) -> float:
     """BLEU of sacreBLEU with its defaults, 0 to 100."""
@@ -93,7 +95,7 @@ def likelihood(
         tokens += int(batch.num_target_tokens)
     size = sum(len(text.encode()) for text in references)
     return {
-        "perplexity": math.exp(total / tokens),
+        "perplexity": math.exp(min(total / tokens, LARGEST_LOG)),
         "bits_per_byte": total / math.log(2) / size,
     }
 

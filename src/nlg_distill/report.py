@@ -52,7 +52,7 @@ def show_result(result: dict[str, Any], folder: Path) -> None:
     console.print(table)
     console.print(
         f"perplexity {result['perplexity']:.1f}, {result['bits_per_byte']:.2f} bits per byte, "
-        f"p(mode) {result['mode_probability']:.2%}; {result['parameters']:,} parameters, "
+        f"p(ŷ) {result['mode_probability']:.2%}; {result['parameters']:,} parameters, "
         f"{result['megabytes']:.1f} MB, trained {result['training_seconds']:.0f} s. "
         f"Decoding: {result['decoding']['threads']} thread(s), batches of "
         f"{result['decoding']['batch_tokens']} tokens, {result['decoding']['precision']}."
@@ -96,11 +96,16 @@ def show_store(store: Store) -> None:
     """Every artifact, oldest first."""
     entries = [(metadata(path), path) for path in store.entries()]
     users = Counter(parent for facts, _ in entries for parent in facts["parents"].values())
-    table = Table("artifact", "made", "seconds", "MB", "used by")
+    table = Table("made", "seconds", "MB", "used by")
+    table.add_column("artifact", no_wrap=True)
     for facts, path in sorted(entries, key=lambda entry: str(entry[0]["made"])):
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         name = f"{path.parent.name}/{path.name}"
-        table.add_row(
-            name, facts["made"], f"{facts['seconds']:,.0f}", f"{size / 1e6:,.1f}", f"{users[name]}"
-        )
+        numbers = (f"{facts['seconds']:,.0f}", f"{size / 1e6:,.1f}", f"{users[name]}")
+        table.add_row(facts["made"].removesuffix("+00:00"), *numbers, name)
     console.print(table)
+    if unfinished := list(store.unfinished()):
+        console.print(
+            f"{len(unfinished)} unfinished: the run that began one goes on with it; "
+            f"nlg-distill store rm --unfinished deletes them"
+        )

@@ -16,9 +16,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from nlg_distill.config import CONF, compose
+from nlg_distill.config import CONF, check, compose
 from nlg_distill.errors import UserError
 from nlg_distill.progress import PROGRESS_FILE_VARIABLE, progress_columns
+from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import Plan, plan
 from nlg_distill.store import Stage, Store, metadata
 from nlg_distill.tables import Table, TableSpec, load_result, load_spec
@@ -61,6 +62,13 @@ def reproduce(name: str, extra: Sequence[str] = (), jobs: int | None = None) -> 
     spec = load_spec(CONF / "table" / f"{name}.yaml")
     overrides = {row.row: _row_overrides(spec, row.row, extra) for row in spec.rows}
     configs = {row: compose(o) for row, o in overrides.items()}
+    for row, cfg in configs.items():
+        check(cfg)
+        rehearse(cfg)
+        if not {1, 5} <= set(cfg.scoring.beam_sizes):
+            raise UserError(
+                f"{row}: a table needs beam sizes 1 and 5, not {cfg.scoring.beam_sizes}"
+            )
     plans = {row: plan(cfg, overrides[row]) for row, cfg in configs.items()}
     store = Store(Path(next(iter(configs.values())).paths.artifacts))
     table = Table(spec)

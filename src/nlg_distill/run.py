@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from nlg_distill.allocator import keep_freed_memory
 from nlg_distill.config import check
 from nlg_distill.loggers import TolerantWandb, quiet_libraries
+from nlg_distill.rehearsal import rehearse
 from nlg_distill.report import show_corpus, show_result
 from nlg_distill.session import Session
 from nlg_distill.stages.plan import plan
@@ -34,6 +35,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
         UserError: if the config or the user's text is wrong.
     """
     check(cfg)
+    rehearse(cfg)
     stages = plan(cfg, overrides)
     store = Store(Path(cfg.paths.artifacts))
     folder = Path(folder)

@@ -100,16 +100,33 @@ class Store:
             self._publish(stage, partial, time.monotonic() - begin)
         return path
 
-    def entries(self) -> Iterator[Path]:
-        """The folders of all finished artifacts."""
-        folders = (file.parent for file in self.root.glob("*/*/metadata.json"))
+    def folders(self) -> Iterator[Path]:
+        """The folders that bear an artifact's name, whether whole or not."""
+        folders = (path for path in self.root.glob("*/*") if path.is_dir())
         yield from sorted(path for path in folders if not path.suffix)  # .partial, .damaged-…
 
+    def entries(self) -> Iterator[Path]:
+        """The folders of all finished artifacts."""
+        yield from (path for path in self.folders() if (path / "metadata.json").is_file())
+
+    def unfinished(self) -> Iterator[Path]:
+        """What was begun and not finished, or set aside as damaged, and nobody works on."""
+        for path in sorted(self.root.glob("*/*.*")):
+            if path.is_dir() and not self._is_worked_on(path.with_suffix(".lock")):
+                yield path
+
+    def _is_worked_on(self, lock: Path) -> bool:
+        try:
+            with FileLock(lock, timeout=0):
+                return False
+        except Timeout:
+            return True
+
     def damage(self, path: Path) -> str | None:
-        """What is wrong with a finished artifact, if anything."""
+        """What is wrong with an artifact, if anything."""
         try:
             checksums = json.loads((path / "metadata.json").read_text())["checksums"]
-        except (json.JSONDecodeError, KeyError) as error:
+        except (OSError, json.JSONDecodeError, KeyError) as error:
             return f"metadata.json cannot be read ({error})"
         for name, expected in checksums.items():
             if not (path / name).is_file():

@@ -24,9 +24,9 @@ class Cleaning:
         drop_bad_lines: leave out empty and overlong texts and count them, instead of stopping.
     """
 
-    max_words: int = 200
-    max_characters: int = 2000
-    drop_bad_lines: bool = False
+    max_words: int
+    max_characters: int
+    drop_bad_lines: bool
 
     def __call__(self, pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
         """Pairs without surrounding space, bad lines and exact duplicates, and what was left out.
@@ -74,6 +74,12 @@ class Splitting:
     test: int
     seed: int
 
+    def __post_init__(self) -> None:
+        """Checks what the types cannot say."""
+        for name, count in (("validation", self.validation), ("test", self.test)):
+            if count < 1:
+                raise UserError(f"{name} must be at least 1 pair, got {count}")
+
     def __call__(self, pairs: Sequence[Pair]) -> Splits:
         """Train, validation and test, disjoint.
 
@@ -90,8 +96,9 @@ class Splitting:
         if len(alone) < held_out or len(pairs) < 2 * held_out:
             raise UserError(
                 f"of {len(pairs)} pairs, {len(alone)} occur once on both sides: too few to hold "
-                f"out validation={self.validation} + test={self.test}. Lower data.splitting.test "
-                f"and data.splitting.validation, or give more text."
+                f"out validation={self.validation} + test={self.test}, and as many pairs must be "
+                f"left to train on. Lower data.splitting.test and data.splitting.validation, or "
+                f"give more text."
             )
         random.Random(self.seed).shuffle(alone)
         test, validation = set(alone[: self.test]), set(alone[self.test : held_out])

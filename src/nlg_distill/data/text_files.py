@@ -1,5 +1,6 @@
 """A user's own pairs: two text files of equal length, a TSV, or a JSONL."""
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +18,8 @@ class TextFiles:
         path: str | None = None,
         source_path: str | None = None,
         target_path: str | None = None,
-        source_column: str = "source",
-        target_column: str = "target",
+        source_column: str,
+        target_column: str,
     ) -> None:
         """Takes either `path` or both `source_path` and `target_path`.
 
@@ -55,8 +56,10 @@ class TextFiles:
             for column in (self.source_column, self.target_column):
                 if not isinstance(row.get(column), str):
                     raise UserError(
-                        f"{path}, line {number}: no text in column {column!r}, only in "
-                        f"{sorted(row)}; set data.corpus.source_column and target_column"
+                        f"{path}, line {number}: no text in column {column!r} of "
+                        f"{sorted(row)}: the first line of a .tsv names its columns, a .jsonl "
+                        f"holds strings; set data.corpus.source_column and "
+                        f"data.corpus.target_column to the names in the file"
                     )
             yield Pair(row[self.source_column], row[self.target_column], f"{path}:{number}")
 
@@ -69,7 +72,7 @@ def read_lines(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise UserError(f"there is no file {path.absolute()}")
-    raw = path.read_bytes().split(b"\n")
+    raw = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
     if not raw[-1]:
         raw.pop()
     lines = []
@@ -99,7 +102,7 @@ def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     lines = read_lines(path)
     header = lines[0].split("\t") if lines else []
     for number, line in enumerate(lines[1:], start=2):
-        cells = line.split("\t")
+        cells = line.split("\t") if line else [""] * len(header)  # an empty line is a bad line
         if len(cells) != len(header):
             raise UserError(
                 f"{path}, line {number}: {len(cells)} columns, but the first line names "

@@ -55,6 +55,8 @@ def train_sentencepiece(
     Raises:
         UserError: if the texts are too few for so large a vocabulary.
     """
+    if model_type not in ("unigram", "bpe"):
+        raise UserError(f"data.tokenizer.model_type must be unigram or bpe, got {model_type!r}")
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -72,7 +74,7 @@ def train_sentencepiece(
         )
     except RuntimeError as error:
         raise UserError(
-            f"SentencePiece cannot make tokenizer.vocab_size={vocab_size} pieces "
+            f"SentencePiece cannot make data.tokenizer.vocab_size={vocab_size} pieces "
             f"(model_type={model_type}) out of {len(texts)} texts: {error}"
         ) from error
     return model.getvalue()

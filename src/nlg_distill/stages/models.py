@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import yaml
 from hydra.utils import instantiate
+from safetensors import SafetensorError
 from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 
@@ -36,7 +37,13 @@ def load_model(artifact: Path) -> EncoderDecoder:
     """A trained model in eval mode."""
     config = yaml.safe_load((artifact / "config.yaml").read_text(encoding="utf-8"))
     model = build_model(config["model"], load_tokenizer(artifact).vocab_size)
-    load_weights(model, str(artifact / WEIGHTS))
+    try:
+        load_weights(model, str(artifact / WEIGHTS))
+    except SafetensorError as error:
+        raise UserError(
+            f"{artifact / WEIGHTS} is damaged ({error}): the next training run that needs it makes "
+            f"it again"
+        ) from error
     return model.eval()
 
 

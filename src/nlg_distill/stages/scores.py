@@ -1,7 +1,8 @@
 """Stage: what a model is worth on the test split."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 
 from nlg_distill.data.batch import Example
 from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.errors import UserError, require_positive
 from nlg_distill.metrics import (
     likelihood,
     mode_probability,
@@ -21,6 +23,29 @@ from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.models import WEIGHTS, autocast, load_model
 from nlg_distill.stages.tokenizer import load_tokenizer
 from nlg_distill.store import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """How a model is scored.
+
+    Args:
+        beam_sizes: beams to decode with; 1 is among them, because p(y-hat) is of the greedy text.
+        batch_tokens: bound of a batch, padding included.
+        threads: threads of a CPU.
+    """
+
+    beam_sizes: Sequence[int]
+    batch_tokens: int
+    threads: int
+
+    def __post_init__(self) -> None:
+        """Checks what the types cannot say."""
+        sizes = self.beam_sizes
+        whole = isinstance(sizes, Sequence) and all(isinstance(s, int) and s > 0 for s in sizes)
+        if not whole or 1 not in sizes or len(set(sizes)) < len(sizes):
+            raise UserError(f"beam_sizes must be different numbers, 1 among them, got {sizes}")
+        require_positive(batch_tokens=self.batch_tokens, threads=self.threads)
 
 
 def build(

@@ -23,7 +23,7 @@ from nlg_distill.data.batch import Example
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import TextDataModule
 from nlg_distill.data.tokenizer import Tokenizer
-from nlg_distill.errors import UserError
+from nlg_distill.errors import UserError, require_positive
 from nlg_distill.losses import Objective
 from nlg_distill.modules import DistillModule, GenerationModule, StudentModule, TeacherModule
 from nlg_distill.session import Session
@@ -66,9 +66,19 @@ class Training:
 
     def __post_init__(self) -> None:
         """Checks what the types cannot say."""
-        if self.max_steps < 1 or self.max_steps % self.validate_every:
+        require_positive(
+            max_steps=self.max_steps,
+            validate_every=self.validate_every,
+            patience=self.patience,
+            validation_pairs=self.validation_pairs,
+            batch_tokens=self.batch_tokens,
+            accumulate_grad_batches=self.accumulate_grad_batches,
+            gradient_clip_val=self.gradient_clip_val,
+            threads=self.threads,
+        )
+        if self.max_steps % self.validate_every:
             raise UserError(
-                f"max_steps={self.max_steps} must be a positive multiple of "
+                f"max_steps={self.max_steps} must be a multiple of "
                 f"validate_every={self.validate_every}"
             )
 
@@ -155,6 +165,8 @@ def _fit(
         for example in encode_pairs(pairs, tokenizer)
         if max(len(example.source_ids), len(example.target_ids)) < training.max_tokens
     ]
+    if not train:
+        raise UserError(f"no training pair has fewer than max_tokens={training.max_tokens} tokens")
     validation = load_split(parents["corpus"], "validation")[: training.validation_pairs]
     data = TextDataModule(
         train,

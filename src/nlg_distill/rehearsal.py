@@ -1,0 +1,77 @@
+"""Makes what a config names, without data, so that every constructor can refuse before a start."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+from torch import nn
+
+from nlg_distill.errors import UserError
+from nlg_distill.losses import Objective
+from nlg_distill.session import Session
+from nlg_distill.stages.models import autocast
+
+
+def rehearse(cfg: DictConfig) -> None:
+    """Calls the constructors of a config's models, losses, targets, optimizers and settings.
+
+    Raises:
+        UserError: at the first value that one of them does not take.
+    """
+    for name in ("data", "scoring", "targets", "init"):
+        with _naming(name):
+            instantiate(cfg[name], _convert_="all")
+    for name in ("teacher_model", "student_model"):
+        with _naming(name), torch.device("meta"):
+            instantiate(cfg[name], vocab_size=8)
+    for name in ("teacher_loss", "loss"):
+        with _naming(name):
+            _probe(Objective(instantiate(cfg[name], _convert_="all")))
+    for name in ("teacher_training", "student_training"):
+        with _naming(name):
+            training = instantiate(cfg[name], _convert_="all")
+            training.schedule(training.optimizer([nn.Parameter(torch.zeros(1))]))
+    with _naming("trainer"):
+        device = Session(Path(), cfg.trainer, lambda key: None).device
+        autocast(cfg.trainer.precision, device)
+    for name, path in cfg.paths.items():
+        if not _can_write(Path(path)):
+            raise UserError(f"paths.{name!s}={path}: cannot write there")
+
+
+def _can_write(path: Path) -> bool:
+    """Whether files can be made in a folder that may not be there yet."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path.is_dir() and os.access(path, os.W_OK)
+
+
+def _probe(objective: Objective) -> None:
+    """Settings that a pure loss checks when it is called."""
+    logits, labels = torch.zeros(1, 1, 8), torch.zeros(1, 1, dtype=torch.long)
+    for term in objective.terms.values():
+        term.loss(logits, logits if term.needs_teacher else labels)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Says which part of the config an error belongs to."""
+    try:
+        yield
+    except InstantiationException as error:
+        cause = error.__cause__
+        if cause is None:
+            raise UserError(f"{where}: {error}") from error
+        place = str(error).rsplit("full_key: ", 1)
+        key = place[1] if len(place) == 2 else where
+        raise UserError(f"{key}: {cause}") from error
+    except (MisconfigurationException, RuntimeError) as error:
+        raise UserError(f"{where}: {error} Without such a device, use trainer=cpu") from error
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise UserError(f"{where}: {error}") from error
