@@ -39,6 +39,7 @@ GROUPS = {  # how a file of each group is chosen
 GIVEN = {  # what the user must give
     "data/text_files": ["data.corpus.path=pairs.tsv"],
     "data/tatoeba": ["data.corpus.source_language=nl", "data.corpus.target_language=sv"],
+    "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
     "init/experiment": ["init.experiment=baseline"],
 }
 

@@ -1,5 +1,6 @@
 """The student starts where another experiment's student ended."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from nlg_distill.models import EncoderDecoder
@@ -10,12 +11,12 @@ class ExperimentInit:
     """Fine-tuning: takes over all parameters of a finished student of the same structure."""
 
     trained = True
+    needs_teacher = False
 
     def __init__(self, *, experiment: str) -> None:
         """`experiment` is a file under conf/experiment; its student is trained first if need be."""
         self.experiment = experiment
 
-    def __call__(self, student: EncoderDecoder, finished: Path | None) -> None:
+    def __call__(self, student: EncoderDecoder, parents: Mapping[str, Path]) -> None:
         """Copies the finished student's parameters."""
-        assert finished is not None
-        student.load_state_dict(load_model(finished).state_dict())
+        student.load_state_dict(load_model(parents["init"]).state_dict())

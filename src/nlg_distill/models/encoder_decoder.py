@@ -1,7 +1,8 @@
 """What every encoder-decoder offers: all target positions at once, or one token at a time."""
 
+import re
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from nlg_distill.models.output import ModelOutput
 
 class EncoderDecoder(nn.Module, ABC):
     """A model that reads a source and writes a target."""
+
+    LAYER: ClassVar[re.Pattern[str]]
+    """Finds the number of the layer in the name of a parameter that belongs to one."""
 
     @abstractmethod
     def forward(self, batch: Batch) -> ModelOutput:

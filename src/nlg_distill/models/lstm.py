@@ -8,6 +8,7 @@ section 4.1, name the sizes (4x1000, 2x500, 2x300, 2x100).
 Deviation: no input feeding, so that all target positions of a training batch run in parallel.
 """
 
+import re
 from dataclasses import dataclass, replace
 
 import torch
@@ -74,6 +75,8 @@ class SequenceDropout(nn.Module):
 
 class LSTMEncoderDecoder(EncoderDecoder):
     """An encoder LSTM, a decoder LSTM that starts from its last state, and attention."""
+
+    LAYER = re.compile(r"(?<=_l)\d+(?=$|_reverse$)")
 
     def __init__(
         self,

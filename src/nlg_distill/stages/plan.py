@@ -87,6 +87,8 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
         parents["teacher_text"] = _teacher_text(cfg, text)
     if _training_needs_teacher(cfg):
         parents["teacher"] = _teacher(cfg, text)
+    if _class(cfg.init).needs_teacher:
+        parents["init_teacher"] = _teacher(cfg, text)
     if "experiment" in cfg.init:
         parents["init"] = _student(earlier := _earlier(cfg, overrides), text, _kept(overrides))
         assert earlier.data == cfg.data
@@ -139,11 +141,14 @@ def _needs_teacher(cfg: DictConfig) -> bool:
 
 
 def _training_needs_teacher(cfg: DictConfig) -> bool:
-    policy: Any = get_class(cfg.targets._target_)
-    if policy.needs_live_teacher:
+    if _class(cfg.targets).needs_live_teacher:
         return True
-    terms: list[type[Any]] = [get_class(term._target_) for term in cfg.loss.values()]
-    return any(term.needs_teacher for term in terms)
+    return any(_class(term).needs_teacher for term in cfg.loss.values())
+
+
+def _class(node: DictConfig) -> Any:
+    """The class that a node names, whose attributes say what it needs."""
+    return get_class(node._target_)
 
 
 def _trainer(cfg: DictConfig) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def build_student(
     training, tokenizer = _prepare(config, parents)
     model = build_model(config["model"], tokenizer.vocab_size)
     init = instantiate(config["init"])
-    init(model, parents.get("init"))
+    init(model, parents)
     targets = instantiate(config["targets"], _convert_="all")
     if targets.needs_trained_student and not init.trained:
         warnings.warn(

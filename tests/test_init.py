@@ -1,0 +1,43 @@
+"""What a student starts from."""
+
+import pytest
+import torch
+from conftest import SPECIAL, toy_examples, toy_model
+
+from nlg_distill.data.batch import collate
+from nlg_distill.errors import UserError
+from nlg_distill.init.copy_layers import take_over
+
+
+@pytest.mark.parametrize("layers", [[0], [1], [0, 1], [1, 0]])
+def test_each_layer_is_the_teacher_s(layers):
+    teacher, student = toy_model(), toy_model(num_layers=len(layers))
+    take_over(student, teacher, layers)
+    for part in ("encoder", "decoder"):
+        ours, theirs = getattr(student, part), getattr(teacher, part)
+        for i, layer in enumerate(layers):
+            for name in ("weight_ih_l{}", "weight_hh_l{}", "bias_ih_l{}", "bias_hh_l{}"):
+                one, other = getattr(ours, name.format(i)), getattr(theirs, name.format(layer))
+                torch.testing.assert_close(one, other, rtol=0, atol=0)
+    torch.testing.assert_close(student.projection.weight, teacher.projection.weight)
+
+
+def test_all_layers_give_the_teacher():
+    teacher, student = toy_model().eval(), toy_model().eval()
+    batch = collate(toy_examples(4), SPECIAL)
+    assert not torch.allclose(student(batch).logits, teacher(batch).logits)
+    take_over(student, teacher, [0, 1])
+    torch.testing.assert_close(student(batch).logits, teacher(batch).logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("layers", "changes", "message"),
+    [
+        ([0], {}, "says nothing of the student's layer 1"),
+        ([0, 2], {}, "the teacher has no encoder.weight_ih_l2"),
+        ([0, 1], {"hidden_size": 8}, r"is \[16, 6\] and the teacher's .* is \[12, 6\]"),
+    ],
+)
+def test_layers_that_do_not_fit_are_refused(layers, changes, message):
+    with pytest.raises(UserError, match=message):
+        take_over(toy_model(**changes), toy_model(), layers)
