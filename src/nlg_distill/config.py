@@ -121,6 +121,12 @@ def check(cfg: DictConfig) -> None:
                 f"{group!s} must be a config, got {cfg[group]!r}: choose one, for example "
                 f"model@student_model=lstm_128"
             )
+    for name, term in cfg.loss.items():
+        if "_target_" not in term:
+            raise UserError(
+                f"loss.{name!s} has settings, but is no term of this run: choose it too, as in "
+                f"loss=[nll,{name!s}]"
+            )
     for path, node in _nodes(cfg, ""):
         if "_target_" in node:
             _check_node(path, node)

@@ -1,5 +1,7 @@
 """From logits to log-probabilities, the same way for every divergence."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,8 +27,12 @@ def log_probs(
     """
     if temperature <= 0:
         raise UserError(f"temperature must be positive, got {temperature}")
-    exact = logits if logits.dtype == torch.float64 else logits.float()
-    return (exact / temperature).log_softmax(dim=-1).clamp(min=LOWEST)
+    return (at_least_float32(logits) / temperature).log_softmax(dim=-1).clamp(min=LOWEST)
+
+
+def at_least_float32(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:
+    """The values in float32; float64 stays as it is."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def kl(
@@ -34,3 +40,24 @@ def kl(
 ) -> Float[Tensor, "*tokens"]:
     """KL(p || q) of two log-distributions, in nats; 0 log 0 is 0."""
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
+
+
+def log_mixture(
+    log_p: Float[Tensor, "*tokens vocab"], log_q: Float[Tensor, "*tokens vocab"], share: float
+) -> Float[Tensor, "*tokens vocab"]:
+    """Log of share * p + (1 - share) * q: probabilities are mixed, not their logs.
+
+    Args:
+        log_p: log-distribution.
+        log_q: log-distribution over the same outcomes.
+        share: of p, in [0, 1].
+    """
+    if share in (0, 1):
+        return log_p if share == 1 else log_q
+    mixed = torch.logaddexp(log_p + math.log(share), log_q + math.log1p(-share))
+    return mixed.clamp(min=LOWEST)
+
+
+def tau_squared(temperature: float, scale_by_temperature: bool) -> float:
+    r"""The factor that keeps a gradient's size roughly independent of $\tau$, or 1."""
+    return temperature**2 if scale_by_temperature else 1.0

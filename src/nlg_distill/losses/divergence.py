@@ -63,7 +63,7 @@ class DivergenceTerm(Term):
         values = self.compare(sides[0], sides[1], batch, **settings)
         if self.token_weights is None:
             return values
-        return values * self.token_weights(*sides, batch)
+        return values * self.token_weights(student, signal, batch)
 
     def compare(
         self,
@@ -129,13 +129,31 @@ class LabelledDivergenceTerm(VocabularyTerm):
 class TopKTerm(DivergenceTerm):
     """Any such divergence over the teacher's k largest tokens and one bucket for the others."""
 
-    def __init__(self, *, k: int, loss: Callable[..., Tensor], weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        k: int,
+        loss: Callable[..., Tensor],
+        weight: float = 1.0,
+        anneal: Schedule | None = None,
+        written_by: str | None = None,
+        token_weights: TokenWeights | None = None,
+    ) -> None:
         """`k` tokens of a dense signal are kept; a sparse one must hold as many.
+
+        Without the last bucket, divergences of the student's own distribution would fall to zero by
+        emptying the k tokens.
 
         Raises:
             UserError: if `k` is not positive.
         """
-        super().__init__(loss=loss, weight=weight)
+        super().__init__(
+            loss=loss,
+            weight=weight,
+            anneal=anneal,
+            written_by=written_by,
+            token_weights=token_weights,
+        )
         if k < 1:
             raise UserError(f"k must be at least 1, got {k}")
         self.k = k

@@ -9,7 +9,7 @@ section 3.1.
 from jaxtyping import Float
 from torch import Tensor
 
-from nlg_distill.distributions import kl, log_probs
+from nlg_distill.distributions import kl, log_probs, tau_squared
 
 
 def forward_kl(
@@ -42,4 +42,4 @@ def forward_kl(
         log_probs(student_logits, temperature),
         log_probs(teacher_logits, temperature),
     )
-    return (temperature**2 if scale_by_temperature else 1.0) * kl(teacher, student)
+    return tau_squared(temperature, scale_by_temperature) * kl(teacher, student)

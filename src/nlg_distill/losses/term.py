@@ -70,9 +70,15 @@ class Term(nn.Module, ABC):
 
     def mask(self, batch: Batch) -> Bool[Tensor, "batch time"]:
         """True where the term counts."""
+        return self.by_author(batch.target_mask, batch)
+
+    def by_author(
+        self, mask: Bool[Tensor, "batch positions"], batch: Batch
+    ) -> Bool[Tensor, "batch positions"]:
+        """The mask, without the texts of other authors than the term's."""
         if self.author is None:
-            return batch.target_mask
-        return batch.target_mask & (batch.authors == self.author)[:, None]
+            return mask
+        return mask & (batch.authors == self.author)[:, None]
 
     def forward(
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch

@@ -10,6 +10,8 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.distributions import log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.losses.nll import nll
+from nlg_distill.models.output import ModelOutput
+from nlg_distill.teachers.signal import TeacherSignal
 
 
 @runtime_checkable
@@ -17,21 +19,27 @@ class TokenWeights(Protocol):
     """Gives a factor for every target position."""
 
     def __call__(
-        self, student_logits: Tensor, teacher_logits: Tensor, batch: Batch
+        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
     ) -> Float[Tensor, "batch time"]:
         """Factors of at least 0."""
         ...
 
 
 class TeacherEntropyWeights:
-    """More where the teacher is unsure: its entropy over the largest there can be, in [0, 1]."""
+    """More where the teacher is unsure: its entropy over the largest there can be, in [0, 1].
+
+    Of a sparse signal, the entropy over its k tokens and the bucket of all others.
+    """
 
     @torch.no_grad()
     def __call__(
-        self, student_logits: Tensor, teacher_logits: Tensor, batch: Batch
+        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
     ) -> Float[Tensor, "batch time"]:
         """Normalised entropy of the teacher at each position."""
-        teacher = log_probs(teacher_logits)
+        if signal.sparse is None:
+            teacher = log_probs(signal.logits)
+        else:
+            _, teacher = signal.sparse.buckets(student.logits)
         entropy = -(teacher.exp() * teacher).sum(dim=-1)
         return entropy / torch.tensor(float(teacher.shape[-1])).log()
 
@@ -45,21 +53,21 @@ class StudentLossWeights:
     """
 
     def __init__(self, *, share: float) -> None:
-        """`share` of the target positions that count, in (0, 1].
+        """`share` of the target positions that count, in (0, 1).
 
         Raises:
             UserError: if it is outside.
         """
-        if not 0 < share <= 1:
-            raise UserError(f"share must be in (0, 1], got {share}")
+        if not 0 < share < 1:
+            raise UserError(f"share must be in (0, 1), got {share}")
         self.share = share
 
     @torch.no_grad()
     def __call__(
-        self, student_logits: Tensor, teacher_logits: Tensor, batch: Batch
+        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
     ) -> Float[Tensor, "batch time"]:
         """1 or 0 for each position."""
-        losses = nll(student_logits, batch.labels)
+        losses = nll(student.logits, batch.labels)
         counted = losses[batch.target_mask]
         threshold = counted.quantile(1 - self.share)
         return (losses >= threshold).to(losses.dtype)

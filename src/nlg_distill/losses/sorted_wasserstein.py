@@ -1,0 +1,47 @@
+"""Distance of sorted probabilities, for vocabularies that differ.
+
+Boizard, El Haddad, Hudelot and Colombo, "Towards Cross-Tokenizer Distillation: the Universal Logit
+Distillation Loss for LLMs", 2024, https://arxiv.org/abs/2402.12030, the definition of the ULD loss.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import pad
+
+from nlg_distill.distributions import log_probs, tau_squared
+
+
+def sorted_wasserstein(
+    student_logits: Float[Tensor, "*tokens vocab"],
+    teacher_logits: Float[Tensor, "*tokens teacher_vocab"],
+    *,
+    temperature: float = 1.0,
+    scale_by_temperature: bool = True,
+) -> Float[Tensor, "*tokens"]:
+    r"""Per-token $\tau^2 \sum_i |p_{(i)} - q_{(i)}|$, in $[0, 2\tau^2]$, no unit.
+
+    $p_{(i)}$ is the i-th largest probability of the teacher at $\tau$, $q_{(i)}$ the student's; the
+    smaller vocabulary is padded with zeros. Which token has a probability does not matter, so it
+    is zero also where the two sides are permutations of each other, and needs nll beside it.
+
+    Deviation: positions of the two texts are paired one to one, as everywhere here; the factor
+    $\tau^2$ is not in the paper.
+
+    Args:
+        student_logits: unnormalised scores of the student; gradients flow through these.
+        teacher_logits: scores of the teacher, over any vocabulary; `-inf` is probability zero.
+        temperature: $\tau > 0$. Not the sampling temperature used for generation.
+        scale_by_temperature: multiply by $\tau^2$.
+
+    Returns:
+        One non-negative value for each token, not reduced and not masked.
+
+    Raises:
+        UserError: if `temperature` is not positive.
+    """
+    student = log_probs(student_logits, temperature).exp().sort(dim=-1, descending=True).values
+    teacher = log_probs(teacher_logits, temperature).exp().sort(dim=-1, descending=True).values
+    missing = student.shape[-1] - teacher.shape[-1]
+    student, teacher = pad(student, (0, max(0, -missing))), pad(teacher, (0, max(0, missing)))
+    difference = (teacher - student).abs().sum(dim=-1)
+    return tau_squared(temperature, scale_by_temperature) * difference
