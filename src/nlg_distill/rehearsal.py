@@ -32,7 +32,8 @@ def rehearse(cfg: DictConfig) -> None:
             instantiate(cfg[name], vocab_size=8)
     for name in ("teacher_loss", "loss"):
         with _naming(name):
-            _probe(Objective(instantiate(cfg[name], _convert_="all")))
+            for _, term in Objective(instantiate(cfg[name], _convert_="all")).items():
+                term.rehearse()
     for name in ("teacher_training", "student_training"):
         with _naming(name):
             training = instantiate(cfg[name], _convert_="all")
@@ -50,13 +51,6 @@ def _can_write(path: Path) -> bool:
     while not path.exists() and path != path.parent:
         path = path.parent
     return path.is_dir() and os.access(path, os.W_OK)
-
-
-def _probe(objective: Objective) -> None:
-    """Settings that a pure loss checks when it is called."""
-    logits, labels = torch.zeros(1, 1, 8), torch.zeros(1, 1, dtype=torch.long)
-    for term in objective.terms.values():
-        term.loss(logits, logits if term.needs_teacher else labels)  # type: ignore[attr-defined]
 
 
 @contextmanager

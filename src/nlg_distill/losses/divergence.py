@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
 from nlg_distill.losses.term import Schedule, Term
 from nlg_distill.losses.token_weights import TokenWeights
@@ -64,6 +65,12 @@ class DivergenceTerm(Term):
         if self.token_weights is None:
             return values
         return values * self.token_weights(student, signal, batch)
+
+    def rehearse(self) -> None:
+        """Compares two uniform distributions."""
+        batch = collate([Example(0, [3], [3])], SpecialIds(pad=0, begin=1, end=2))
+        logits = torch.zeros(*batch.labels.shape, 4)
+        self.compare(logits, logits, batch)
 
     def compare(
         self,

@@ -68,6 +68,9 @@ class Term(nn.Module, ABC):
     def end_step(self, value: float) -> None:
         """Told at every optimizer step what the term was, weighted, per target token."""
 
+    def rehearse(self) -> None:
+        """Calls the loss on next to nothing, so that it refuses its settings before a start."""
+
     def mask(self, batch: Batch) -> Bool[Tensor, "batch time"]:
         """True where the term counts."""
         return self.by_author(batch.target_mask, batch)
