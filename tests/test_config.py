@@ -1,10 +1,12 @@
 """Every config composes and fits its constructors; a mistake is refused with the nearest name."""
 
+import inspect
 import itertools
 import subprocess
 import sys
 
 import pytest
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from nlg_distill.config import CONF, ROOT, check, compose
@@ -35,12 +37,14 @@ GROUPS = {  # how a file of each group is chosen
     "teacher": "teacher={}",
     "trainer": "trainer={}",
     "training": "training@student_training={}",
+    "wrapper": "+wrapper@loss.forward_kl={}",
 }
 GIVEN = {  # what the user must give
     "data/text_files": ["data.corpus.path=pairs.tsv"],
     "data/tatoeba": ["data.corpus.source_language=nl", "data.corpus.target_language=sv"],
     "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
     "init/experiment": ["init.experiment=baseline"],
+    **{f"wrapper/{name}": ["loss=[nll,forward_kl]"] for name in names("wrapper")},
 }
 
 
@@ -70,9 +74,45 @@ def test_every_row_of_every_table_composes(table):
     assert len(keys) == len(spec.rows)
 
 
+@pytest.fixture(scope="module")
+def all_losses():
+    return compose([f"loss=[{','.join(names('loss'))}]"])
+
+
+@pytest.mark.parametrize("wrapper", names("wrapper"))
+def test_a_wrapper_fits_a_term_or_is_refused(all_losses, wrapper):
+    settings = OmegaConf.load(CONF / "wrapper" / f"{wrapper}.yaml")
+    (setting,) = settings
+    taken = set()
+    for loss in names("loss"):
+        cfg = OmegaConf.merge(all_losses, {"loss": {loss: settings}})
+        if setting in inspect.signature(get_class(cfg.loss[loss]._target_)).parameters:
+            check(cfg)
+            term = instantiate(cfg.loss[loss], _convert_="all")
+            assert getattr(term, setting) is not None
+            taken.add(loss)
+        else:
+            with pytest.raises(UserError, match=f"loss.{loss}.{setting} is not an argument of"):
+                check(cfg)
+    assert {"forward_kl", "decoupled_kl", "sampled_kl"} <= taken
+    assert taken < {*names("loss")}
+
+
+def test_wrappers_combine():
+    wrappers = "+wrapper@loss.forward_kl=[standardize_logits,linear_anneal]"
+    cfg = compose(["loss=[nll,forward_kl]", wrappers])
+    check(cfg)
+    assert {"transform", "anneal"} < {*cfg.loss.forward_kl}
+
+
+def test_a_wrapper_of_a_term_that_is_not_in_the_run_is_refused():
+    with pytest.raises(UserError, match=r"choose it too, as in loss=\[nll,forward_kl\]"):
+        check(compose(["loss=[nll]", "+wrapper@loss.forward_kl=linear_anneal"]))
+
+
 def test_the_axes_are_independent():
     losses = names("loss")
-    chosen = [[one] for one in losses] + [losses]
+    chosen = [["nll"], ["nll", "forward_kl"], losses]
     inits = [["init=random"], ["init=experiment", "init.experiment=seq_kd"]]
     keys = set()
     for targets, loss, init in itertools.product(names("targets"), chosen, inits):
