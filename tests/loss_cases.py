@@ -22,6 +22,7 @@ def configured(name, student_size=6, teacher_size=6, **changes):
     sizes = {
         "student_model": {"hidden_size": student_size},
         "teacher_model": {"hidden_size": teacher_size},
+        "targets": {"alpha": 0.2},
     }
     cfg = OmegaConf.merge(sizes, OmegaConf.load(CONF / f"{name}.yaml"), {name: changes})
     return instantiate(cfg[name], _convert_="all")
@@ -37,7 +38,7 @@ DIVERGENCES = [name for name in NAMES if isinstance(configured(name), Divergence
 FEATURES = [name for name in NAMES if isinstance(configured(name), FeatureTerm)]
 assert len(DIVERGENCES) > 12, DIVERGENCES
 assert len(FEATURES) >= 4, FEATURES
-assert {*DIVERGENCES, *FEATURES, "nll"} == {*NAMES}
+assert {*DIVERGENCES, *FEATURES, "nll", "policy_gradient"} == {*NAMES}
 
 
 def output(logits):
