@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
-from nlg_distill.data.batch import Example
+from nlg_distill.data.batch import Example, SpecialIds
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.errors import UserError
@@ -40,7 +40,6 @@ def build(
     config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
 ) -> None:
     """Stores the signal, with one process for each of the trainer's devices."""
-    (out / "work").mkdir(exist_ok=True)
     devices = session.trainer["devices"]
     work = (dict(config), dict(parents), out, session.device.type, SHARD_EXAMPLES)
     if isinstance(devices, int) and devices > 1:
@@ -49,7 +48,7 @@ def build(
         share_work(0, *work)
     examples, tokenizer = _training_text(config, parents)
     if not all(shard_path(out, i).is_file() for i in range(-(-len(examples) // SHARD_EXAMPLES))):
-        share_work(0, *work, patience=-1)  # a process that outlived its parent had a shard
+        share_work(0, *work, wait=True)  # a process that outlived its parent had a shard
     made_from = {**{role: path.name for role, path in parents.items()}, **config}
     write_index(
         out,
@@ -67,11 +66,11 @@ def share_work(
     out: Path,
     device_type: str,
     shard_examples: int,
-    patience: float = 0,
+    wait: bool = False,
 ) -> None:
     """Makes the shards that are missing; the first process says how far it is.
 
-    What another process makes is waited for `patience` seconds, without end if it is negative.
+    With `wait`, what another process makes is waited for.
     """
     torch.set_num_threads(config["threads"])
     device = torch.device(device_type) if device_type == "cpu" else torch.device(device_type, rank)
@@ -80,28 +79,40 @@ def share_work(
     say = console.print if rank == 0 else None
     source = open_models(config["source"], parents, tokenizer, say=say)
     source.to(device)
-    shards = [examples[i : i + shard_examples] for i in range(0, len(examples), shard_examples)]
-    with (
-        torch.inference_mode(),
-        autocast(config["precision"], device),
-        progress("teacher signal", len(examples)) as bar,
-    ):
-        for number, members in enumerate(shards):
-            with _shard(out, number, members, mode, patience) as records:
+    with torch.inference_mode(), autocast(config["precision"], device):
+        write_shards(source, mode, examples, tokenizer.special, out, device, shard_examples, wait)
+
+
+def write_shards(
+    source: TeacherSource,
+    mode: Mode,
+    examples: Sequence[Example],
+    special: SpecialIds,
+    out: Path,
+    device: torch.device,
+    shard_examples: int,
+    wait: bool = False,
+) -> None:
+    """The shards in order, but for those that are there or that others make."""
+    (out / "work").mkdir(exist_ok=True)
+    with progress("teacher signal", len(examples)) as bar:
+        for begin in range(0, len(examples), shard_examples):
+            number, members = begin // shard_examples, examples[begin : begin + shard_examples]
+            with _shard(out, number, members, mode, wait) as records:
                 if records is not None:
-                    _fill(records, number, members, source, tokenizer, mode, device)
+                    _fill(records, number, members, source, special, mode, device)
             bar.advance(len(members))
 
 
 @contextmanager
 def _shard(
-    out: Path, number: int, members: Sequence[Example], mode: Mode, patience: float
+    out: Path, number: int, members: Sequence[Example], mode: Mode, wait: bool
 ) -> Iterator[Tensor | None]:
     """The file of a shard to fill; None if it is complete or another process fills it."""
     done, unfinished = shard_path(out, number), shard_path(out / "work", number)
     lock = FileLock(unfinished.with_suffix(".lock"))
     try:
-        lock.acquire(timeout=patience)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout:
         yield None
         return
@@ -123,7 +134,7 @@ def _fill(
     number: int,
     members: Sequence[Example],
     source: TeacherSource,
-    tokenizer: Tokenizer,
+    special: SpecialIds,
     mode: Mode,
     device: torch.device,
 ) -> None:
@@ -132,7 +143,7 @@ def _fill(
     counts = torch.tensor([len(example.target_ids) + 1 for example in members])
     begins = (counts.cumsum(0) - counts).tolist()
     first = members[0].example_id
-    for batch in fixed_batches(members, tokenizer.special, BATCH_TOKENS, device):
+    for batch in fixed_batches(members, special, BATCH_TOKENS, device):
         logits = source(batch).logits[batch.target_mask]  # [tokens, vocab]
         if logits.isnan().any():
             raise UserError(

@@ -26,6 +26,8 @@ class SparseDistribution:
     def of(cls, logits: Float[Tensor, "*tokens vocab"], k: int) -> "SparseDistribution":
         """The `k` largest of a whole distribution; all of them where the vocabulary is smaller."""
         values, ids = log_probs(logits).topk(min(k, logits.shape[-1]), dim=-1)
+        if k >= logits.shape[-1]:  # rounding would leave something
+            return cls(ids, values, torch.full_like(values[..., 0], LOWEST))
         return cls(ids, values, log_complement(values))
 
     def largest(self, k: int) -> "SparseDistribution":
