@@ -55,6 +55,12 @@ class Stage:
         text = json.dumps(identity, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What it is made from: its own config, and its parents' keys by role."""
+        keys = {role: parent.key for role, parent in self.parents.items()}
+        return {**keys, **self.config}
+
     def ancestry(self) -> Iterator["Stage"]:
         """The stages this one needs, parents first, itself last."""
         for parent in self.parents.values():

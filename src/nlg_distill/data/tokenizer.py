@@ -26,6 +26,12 @@ class Tokenizer:
         self.special = SPECIAL
         self.vocab_size: int = self._processor.vocab_size()
 
+    @property
+    def pieces(self) -> list[str]:
+        """The vocabulary, in the order of the ids."""
+        pieces: list[str] = self._processor.id_to_piece(list(range(self.vocab_size)))
+        return pieces
+
     @classmethod
     def load(cls, path: Path) -> "Tokenizer":
         """The tokenizer whose model is stored at `path`."""

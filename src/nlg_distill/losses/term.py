@@ -26,6 +26,8 @@ class Term(nn.Module, ABC):
     """Whether it reads what the teacher says about a batch."""
     needs_live_teacher = False
     """Whether it reads what only a teacher that runs can say: its inner states."""
+    reads_samples = False
+    """Whether stored draws of the teacher's tokens are enough for it."""
     adapts = False
     """Whether it changes with its own value, which `end_step` then tells."""
 

@@ -8,7 +8,9 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.config import compose
+from nlg_distill.stages.sources import LIVE, teacher_role
 from nlg_distill.store import Stage
+from nlg_distill.teachers.preflight import refuse_impossible
 
 AXES = ("experiment", "init", "targets", "loss")
 
@@ -40,18 +42,22 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     )
     text = {"corpus": corpus, "tokenizer": tokenizer}
     subject = _teacher(cfg, text) if cfg.stage == "teacher" else _student(cfg, text, overrides)
-    compared = {"teacher": _teacher(cfg, text)} if _needs_teacher(cfg) else {}
+    compared = _teachers(cfg, text) if _needs_teacher(cfg) else {}
     scores = Stage(
         name="scores",
         version=1,
-        config={**_plain(cfg, "scoring"), "precision": cfg.trainer.precision},
+        config={
+            **_plain(cfg, "scoring"),
+            "precision": cfg.trainer.precision,
+            **(_together(cfg) if compared else {}),
+        },
         builder="nlg_distill.stages.scores.build",
         parents={**text, "model": subject, **compared},
     )
     return Plan(corpus, tokenizer, subject, scores)
 
 
-def _teacher(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
+def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -> Stage:
     return Stage(
         name="teacher",
         version=1,
@@ -59,12 +65,31 @@ def _teacher(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
             "model": _plain(cfg)["teacher_model"],
             "training": _plain(cfg)["teacher_training"],
             "loss": _plain(cfg)["teacher_loss"],
-            "seed": cfg.teacher_seed,
+            "seed": cfg.teacher_seed if seed is None else seed,
             **_trainer(cfg),
         },
         builder="nlg_distill.stages.training.build_teacher",
         parents=text,
     )
+
+
+def _model_source(cfg: DictConfig) -> dict[str, Any]:
+    """Config of the source that runs models, also behind a cache or a text alone."""
+    teacher: dict[str, Any] = _plain(cfg)["teacher"]
+    inner: dict[str, Any] = teacher.get("source", teacher)
+    return inner if get_class(inner["_target_"]).needs_model else LIVE  # type: ignore[attr-defined]
+
+
+def _teachers(cfg: DictConfig, text: dict[str, Stage]) -> dict[str, Stage]:
+    """The one teacher, or one for each of the source's seeds, by role."""
+    seeds = _model_source(cfg).get("seeds", [cfg.teacher_seed])
+    return {teacher_role(i): _teacher(cfg, text, seed) for i, seed in enumerate(seeds)}
+
+
+def _together(cfg: DictConfig) -> dict[str, Any]:
+    """How several teachers are one; nothing where there is one."""
+    source = _model_source(cfg)
+    return {"teacher": source} if "seeds" in source else {}
 
 
 def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
@@ -75,25 +100,48 @@ def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
             "writing": _writing(cfg),
             "threads": cfg.teacher_training.threads,
             "precision": cfg.trainer.precision,
+            **_together(cfg),
         },
         builder="nlg_distill.stages.teacher_text.build",
-        parents={**text, "teacher": _teacher(cfg, text)},
+        parents={**text, **_teachers(cfg, text)},
+    )
+
+
+def _teacher_signal(cfg: DictConfig, parents: dict[str, Stage], text: dict[str, Stage]) -> Stage:
+    """What is stored of the text in `parents`, which the policy makes."""
+    return Stage(
+        name="teacher_signal",
+        version=1,
+        config={
+            **{key: value for key, value in _plain(cfg.teacher).items() if key[0] != "_"},
+            **_plain(cfg, "targets"),
+            "threads": cfg.teacher_training.threads,
+            "precision": cfg.trainer.precision,
+        },
+        builder="nlg_distill.stages.teacher_signal.build",
+        parents={**parents, **_teachers(cfg, text)},
     )
 
 
 def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) -> Stage:
+    plain = _plain(cfg)
+    refuse_impossible(plain["teacher"], plain["targets"], plain["loss"])
     parents = dict(text)
+    needs: dict[str, Any] = {}
     if _writing(cfg) is not None:
         parents["teacher_text"] = _teacher_text(cfg, text)
     if _training_needs_teacher(cfg):
-        parents["teacher"] = _teacher(cfg, text)
+        needs["teacher"] = plain["teacher"]
+        if _class(cfg.teacher).needs_model:
+            parents |= _teachers(cfg, text)
+        else:
+            parents["teacher_signal"] = signal = _teacher_signal(cfg, dict(parents), text)
+            needs["teacher_signal"] = signal.origin
     if _class(cfg.init).needs_teacher:
         parents["init_teacher"] = _teacher(cfg, text)
     if "experiment" in cfg.init:
         parents["init"] = _student(earlier := _earlier(cfg, overrides), text, _kept(overrides))
         assert earlier.data == cfg.data
-    plain = _plain(cfg)
-    needs = {"teacher": plain["teacher"]} if "teacher" in parents else {}
     return Stage(
         name="student",
         version=1,

@@ -21,6 +21,7 @@ from nlg_distill.metrics import (
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.models import WEIGHTS, autocast, load_model
+from nlg_distill.stages.sources import LIVE, open_models
 from nlg_distill.stages.tokenizer import load_tokenizer
 from nlg_distill.store import write_json
 
@@ -80,8 +81,10 @@ def build(
         widest = scoring["beam_sizes"][-1]
         compared = texts[widest]
         if "teacher" in parents:
-            teacher = load_model(parents["teacher"]).to(device)
-            best, _ = write_texts(teacher, batches, tokenizer.special, beam_size=widest)
+            source = open_models(config.get("teacher", LIVE), parents, tokenizer)
+            source.to(device)
+            assert source.model is not None, "a source that runs models can write"
+            best, _ = write_texts(source.model, batches, tokenizer.special, beam_size=widest)
             compared = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
     training = json.loads((parents["model"] / "training.json").read_text())
     result |= {"parameters": num_parameters(model), **training}

@@ -9,13 +9,15 @@ import torch
 from hydra.utils import instantiate
 
 from nlg_distill.data.batch import Example
+from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.progress import progress
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.models import autocast, load_model
+from nlg_distill.stages.models import autocast
+from nlg_distill.stages.sources import LIVE, open_models
 from nlg_distill.stages.tokenizer import load_tokenizer
-from nlg_distill.targets.policy import TeacherText
+from nlg_distill.targets.policy import TargetsPolicy, TeacherText
 
 FILENAME = "hypotheses.jsonl"
 DECODING_BATCH_TOKENS = 2000
@@ -27,7 +29,8 @@ def build(
     """Decodes the training split, longest sources first; goes on where it was stopped."""
     torch.set_num_threads(config["threads"])
     tokenizer = load_tokenizer(parents["tokenizer"])
-    model = load_model(parents["teacher"]).to(session.device)
+    source = open_models(config.get("teacher", LIVE), parents, tokenizer)
+    source.to(session.device)
     writing = instantiate(config["writing"])
     sources = [pair.source for pair in load_split(parents["corpus"], "train")]
     examples = [Example(i, ids, []) for i, ids in enumerate(tokenizer.encode(sources))]
@@ -45,7 +48,7 @@ def build(
     ):
         bar.advance(len(done))
         for batch in batches:
-            found = writing.write(model, batch, tokenizer.special)
+            found = writing.write(source.model, batch, tokenizer.special)
             for number, hypotheses in zip(batch.example_ids.tolist(), found, strict=True):
                 texts = tokenizer.decode([h.token_ids for h in hypotheses])
                 rows = [[t, h.log_prob] for t, h in zip(texts, hypotheses, strict=True)]
@@ -62,6 +65,15 @@ def load_teacher_text(artifact: Path) -> list[list[TeacherText]]:
     """For each training pair, the teacher's texts, best first."""
     with (artifact / FILENAME).open(encoding="utf-8") as file:
         return [[TeacherText(*row) for row in json.loads(line)] for line in file]
+
+
+def training_pairs(parents: Mapping[str, Path], targets: TargetsPolicy) -> list[Pair]:
+    """The training split, with the policy's choice of target texts where the teacher wrote any."""
+    pairs = load_split(parents["corpus"], "train")
+    if "teacher_text" not in parents:
+        return pairs
+    written = load_teacher_text(parents["teacher_text"])
+    return [Pair(p.source, targets.pick(p, h)) for p, h in zip(pairs, written, strict=True)]
 
 
 def _complete_rows(path: Path) -> Iterator[tuple[int, list[list[Any]]]]:

@@ -19,7 +19,6 @@ from nlg_distill.callbacks import (
     ReseedEveryEpoch,
     Stopwatch,
 )
-from nlg_distill.data.batch import Example
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import TextDataModule
 from nlg_distill.data.tokenizer import Tokenizer
@@ -28,9 +27,10 @@ from nlg_distill.losses import Objective
 from nlg_distill.modules import DistillModule, GenerationModule, StudentModule, TeacherModule
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.models import build_model, load_model, save_model
-from nlg_distill.stages.teacher_text import load_teacher_text
-from nlg_distill.stages.tokenizer import load_tokenizer
+from nlg_distill.stages.models import build_model, save_model
+from nlg_distill.stages.sources import open_source
+from nlg_distill.stages.teacher_text import training_pairs
+from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import write_json
 
 
@@ -114,14 +114,8 @@ def build_student(
             "warm-start it with init=experiment init.experiment=baseline",
             stacklevel=2,
         )
-    pairs = load_split(parents["corpus"], "train")
-    if "teacher_text" in parents:
-        written = load_teacher_text(parents["teacher_text"])
-        pairs = [Pair(p.source, targets.pick(p, h)) for p, h in zip(pairs, written, strict=True)]
-    source = None
-    if "teacher" in parents:
-        teacher = TeacherModule(load_model(parents["teacher"]), tokenizer.special)
-        source = instantiate(config["teacher"])(teacher)
+    pairs = training_pairs(parents, targets)
+    source = open_source(config, parents, pairs, tokenizer)
     module = DistillModule(
         StudentModule(model, tokenizer.special),
         source,
@@ -226,10 +220,3 @@ def _fit(
         "left_out_as_too_long": len(pairs) - len(train),
     }
     write_json(out / "training.json", facts)
-
-
-def encode_pairs(pairs: Sequence[Pair], tokenizer: Tokenizer) -> list[Example]:
-    """Each pair as token ids, numbered in their order."""
-    sources = tokenizer.encode([pair.source for pair in pairs])
-    targets = tokenizer.encode([pair.target for pair in pairs])
-    return [Example(i, s, t) for i, (s, t) in enumerate(zip(sources, targets, strict=True))]

@@ -1,11 +1,15 @@
 """The teacher as a frozen module beside the student."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.models import EncoderDecoder
 from nlg_distill.modules.teacher import TeacherModule
 from nlg_distill.teachers.signal import TeacherSignal
+from nlg_distill.teachers.source import Gives
 
 
 class LiveTeacher:
@@ -13,6 +17,13 @@ class LiveTeacher:
 
     Not a submodule of the student's training, so the teacher is in no checkpoint.
     """
+
+    needs_model = True
+
+    @classmethod
+    def gives(cls, settings: Mapping[str, Any]) -> frozenset[Gives]:
+        """Everything but stored draws."""
+        return frozenset(Gives) - {Gives.SAMPLES}
 
     def __init__(self, teacher: TeacherModule) -> None:
         """Freezes the teacher."""

@@ -55,6 +55,18 @@ class SparseDistribution:
         return torch.cat([known, outside[..., None]], dim=-1), teacher.to(student.dtype)
 
 
+@dataclass(frozen=True)
+class SampledDistribution:
+    """Tokens drawn from the teacher at each position, at temperature 1, with replacement.
+
+    The mean over the draws of any function of a token is an unbiased estimate of its expectation
+    under the teacher. `log_probs` are the teacher's own, not renormalised over the draws.
+    """
+
+    token_ids: Int[Tensor, "*tokens draws"]
+    log_probs: Float[Tensor, "*tokens draws"]
+
+
 def log_complement(log_probs: Float[Tensor, "*tokens k"]) -> Float[Tensor, "*tokens"]:
     """Log of the probability that is left beside these; very low where nothing is."""
     left = 1.0 - log_probs.double().exp().sum(dim=-1)
@@ -71,11 +83,13 @@ class TeacherSignal:
         output: of a teacher that runs: hidden states and their projection.
         log_probs: a distribution over the vocabulary that no single model's output stands behind.
         sparse: k tokens of each position, from a cache.
+        samples: tokens drawn at each position, from a cache.
     """
 
     output: ModelOutput | None = None
     log_probs: Float[Tensor, "batch time vocab"] | None = None
     sparse: SparseDistribution | None = None
+    samples: SampledDistribution | None = None
 
     @property
     def logits(self) -> Float[Tensor, "batch time vocab"]:
@@ -88,7 +102,7 @@ class TeacherSignal:
             return self.output.logits
         if self.log_probs is not None:
             return self.log_probs
-        if self.sparse is not None:
+        if self.sparse is not None or self.samples is not None:
             raise UserError(
                 "this loss needs the teacher's whole distribution, and a cached teacher stored "
                 "k tokens of it: set teacher=live"

@@ -1,6 +1,8 @@
 """What every teacher source offers."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -9,9 +11,32 @@ from nlg_distill.models import EncoderDecoder
 from nlg_distill.teachers.signal import TeacherSignal
 
 
+class Gives(Enum):
+    """What a source can tell about a batch, and losses and policies may ask for."""
+
+    VOCABULARY = "the probability of every token"
+    DISTRIBUTION = "the probability of single tokens"
+    SAMPLES = "tokens drawn from the teacher"
+    FEATURES = "inner states"
+    WRITING = "text written during training"
+
+
 @runtime_checkable
 class TeacherSource(Protocol):
-    """Gives one signal per batch, whatever it is made from."""
+    """Gives one signal per batch, whatever it is made from.
+
+    A class also says, before anything is made, whether a model must run beside the student
+    (`needs_model`; its constructor then takes the teachers), and what it `gives` with the settings
+    of its config. Where it gives distributions without a model, its constructor takes what the
+    stage `teacher_signal` stored.
+    """
+
+    needs_model: bool
+
+    @classmethod
+    def gives(cls, settings: Mapping[str, Any]) -> frozenset[Gives]:
+        """What can be asked of it; a UserError if the settings are wrong."""
+        ...
 
     @property
     def model(self) -> EncoderDecoder | None:

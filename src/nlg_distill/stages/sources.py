@@ -1,0 +1,80 @@
+"""Teacher sources out of artifacts."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_class, instantiate
+
+from nlg_distill.data.corpus import Pair
+from nlg_distill.data.tokenizer import Tokenizer
+from nlg_distill.models import EncoderDecoder
+from nlg_distill.modules import TeacherModule
+from nlg_distill.stages.models import load_model
+from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
+from nlg_distill.store import console
+from nlg_distill.teachers.source import TeacherSource
+from nlg_distill.teachers.vocabulary import CutModel, compare_vocabularies, output_size
+
+LIVE = {"_target_": "nlg_distill.teachers.live.LiveTeacher", "_partial_": True}
+
+
+def teacher_role(number: int) -> str:
+    """The role of the `number`-th teacher among a stage's parents, from 0."""
+    return "teacher" if number == 0 else f"teacher_{number + 1}"
+
+
+def open_models(
+    source: Mapping[str, Any],
+    parents: Mapping[str, Path],
+    tokenizer: Tokenizer,
+    *,
+    say: Callable[[str], None] | None = None,
+) -> TeacherSource:
+    """A source that runs the teachers among `parents`.
+
+    `say` is told in a sentence what is done about the vocabularies.
+
+    Raises:
+        UserError: if a teacher's vocabulary is not the student's.
+    """
+    roles = itertools.takewhile(parents.__contains__, map(teacher_role, itertools.count()))
+    models = [_fitted(parents[role], tokenizer, say) for role in roles]
+    modules = [TeacherModule(model, tokenizer.special) for model in models]
+    opened: TeacherSource = instantiate(source, _convert_="all")(*modules)
+    return opened
+
+
+def _fitted(
+    artifact: Path, tokenizer: Tokenizer, say: Callable[[str], None] | None
+) -> EncoderDecoder:
+    model = load_model(artifact)
+    found = compare_vocabularies(
+        tokenizer.pieces,
+        load_tokenizer(artifact).pieces,
+        student_size=tokenizer.vocab_size,
+        teacher_size=output_size(model, tokenizer.special),
+    )
+    if say is not None:
+        say(found.sentence)
+    found.refuse_unless_comparable()
+    return model if found.cut is None else CutModel(model, found.cut)
+
+
+def open_source(
+    config: Mapping[str, Any],
+    parents: Mapping[str, Path],
+    pairs: Sequence[Pair],
+    tokenizer: Tokenizer,
+) -> TeacherSource | None:
+    """The source of a student's training on `pairs`, if its objective or policy asks for one."""
+    if "teacher" not in config:
+        return None
+    kind: Any = get_class(config["teacher"]["_target_"])
+    if kind.needs_model:
+        return open_models(config["teacher"], parents, tokenizer, say=console.print)
+    stored: TeacherSource = instantiate(config["teacher"], _convert_="all")(
+        parents["teacher_signal"], encode_pairs(pairs, tokenizer), config["teacher_signal"]
+    )
+    return stored

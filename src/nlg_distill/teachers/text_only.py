@@ -1,0 +1,34 @@
+"""The teacher as a black box that only writes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.models import EncoderDecoder
+from nlg_distill.teachers.signal import TeacherSignal
+from nlg_distill.teachers.source import Gives
+
+
+class TextOnlyTeacher:
+    """Says nothing about a batch: the targets policy has its text, and that is all there is."""
+
+    needs_model = False
+
+    @classmethod
+    def gives(cls, settings: Mapping[str, Any]) -> frozenset[Gives]:
+        """Nothing that a loss could compare."""
+        return frozenset()
+
+    @property
+    def model(self) -> EncoderDecoder | None:
+        """None runs beside the student."""
+        return None
+
+    def to(self, device: torch.device) -> None:
+        """There is nothing to move."""
+
+    def __call__(self, batch: Batch) -> TeacherSignal:
+        """An empty signal."""
+        return TeacherSignal()

@@ -1,0 +1,243 @@
+"""What cannot work is refused when the config is read; vocabularies are compared beforehand."""
+
+import pytest
+import torch
+from conftest import SPECIAL, toy_examples, toy_model
+
+from nlg_distill.config import check, compose
+from nlg_distill.data.batch import collate
+from nlg_distill.decoding import greedy_search
+from nlg_distill.errors import UserError
+from nlg_distill.losses import DivergenceTerm, VocabularyTerm
+from nlg_distill.reproduce import _jobs
+from nlg_distill.stages.plan import plan
+from nlg_distill.store import Store
+from nlg_distill.targets import Gold
+from nlg_distill.teachers.vocabulary import (
+    CutModel,
+    Relation,
+    compare_vocabularies,
+    output_size,
+)
+
+# Vocabularies.
+
+PIECES = ["<pad>", "a", "b", "c"]
+
+
+def compared(teacher_pieces, student_size=4, teacher_size=4):
+    return compare_vocabularies(
+        PIECES, teacher_pieces, student_size=student_size, teacher_size=teacher_size
+    )
+
+
+def test_one_vocabulary_is_compared_as_it_is():
+    found = compared(PIECES)
+    assert (found.relation, found.cut, found.problem) == (Relation.SAME, None, None)
+    assert "share their 4 pieces" in found.sentence
+    found.refuse_unless_comparable()
+
+
+def test_a_padded_teacher_is_cut_to_the_student_and_that_is_said():
+    found = compared(PIECES, teacher_size=8)
+    assert (found.relation, found.cut) == (Relation.PADDED, 4)
+    assert "no piece has an id from 4 on" in found.sentence
+    assert "cut to 4" in found.sentence
+    found.refuse_unless_comparable()
+
+
+@pytest.mark.parametrize(
+    ("given", "relation", "message"),
+    [
+        (dict(teacher_pieces=PIECES, student_size=8), Relation.PADDED, "Give the student 4 rows"),
+        (
+            dict(teacher_pieces=["<pad>", "b", "a", "d"]),
+            Relation.OVERLAPPING,
+            r"3 in common, but not with the same ids.*targets=teacher_beam.*sorted_wasserstein",
+        ),
+        (
+            dict(teacher_pieces=[*PIECES, "d"], teacher_size=5),
+            Relation.OVERLAPPING,
+            "4 in common",
+        ),
+        (
+            dict(teacher_pieces=["x", "y"]),
+            Relation.DISJOINT,
+            r"disjoint: 4 pieces of the student, 2 of the teacher.*targets=teacher_beam",
+        ),
+    ],
+)
+def test_vocabularies_that_cannot_be_compared_are_refused(given, relation, message):
+    found = compared(**given)
+    assert found.relation == relation
+    with pytest.raises(UserError, match=message):
+        found.refuse_unless_comparable()
+
+
+def test_an_output_layer_that_is_too_small_is_refused():
+    with pytest.raises(UserError, match="the teacher's output layer has 3 rows for 4 pieces"):
+        compared(PIECES, teacher_size=3)
+
+
+def test_a_cut_model_is_the_model_without_its_last_logits():
+    model = toy_model(9).eval()
+    cut = CutModel(model, 7)
+    batch = collate(toy_examples(4), SPECIAL)
+    assert output_size(model, SPECIAL) == 9
+    assert output_size(cut, SPECIAL) == 7
+    torch.testing.assert_close(cut(batch).logits, model(batch).logits[..., :7])
+    torch.nn.init.constant_(model.projection.bias[7:], 100.0)
+    written = greedy_search(cut, batch.source_ids, batch.source_mask, SPECIAL)
+    assert max(i for own in written for h in own for i in [*h.token_ids, 0]) < 7
+
+
+# What a source cannot give.
+
+
+class Writes(Gold):
+    needs_live_teacher = True
+
+
+class Online(Gold):
+    online = True
+
+
+class FeatureTerm(DivergenceTerm):
+    needs_live_teacher = True
+
+
+class DrawnTerm(VocabularyTerm):
+    reads_samples = True
+
+
+KL = "experiment=word_kd"
+TERM = "loss.forward_kl._target_="
+
+
+def check_and_plan(cfg, overrides):
+    check(cfg)
+    return plan(cfg, overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["teacher=text_only", KL], r"loss.forward_kl asks .* a TextOnlyTeacher .*loss=\[nll\]"),
+        (["teacher=cached", KL, f"{TERM}test_preflight.FeatureTerm"], "inner states.*teacher=live"),
+        (["teacher=ensemble", KL, f"{TERM}test_preflight.FeatureTerm"], "loss.forward_kl asks for"),
+        (["teacher=text_only", KL, f"{TERM}test_preflight.FeatureTerm"], "set teacher=live"),
+        (
+            ["teacher=cached", KL, f"{TERM}nlg_distill.losses.VocabularyTerm"],
+            r"loss.forward_kl asks for the probability of every token.*loss=\[nll,forward_kl\]",
+        ),
+        (["teacher=cached", "teacher.mode=samples", KL], "loss.forward_kl .*teacher.mode=top_k"),
+        (["teacher=cached", KL, f"{TERM}test_preflight.DrawnTerm"], "teacher.mode=samples"),
+        (["teacher=cached", KL, "loss.forward_kl.loss.temperature=2"], "temperature=2: .*neutral"),
+        (
+            ["teacher=cached", KL, f"{TERM}nlg_distill.losses.TopKTerm", "+loss.forward_kl.k=33"],
+            "loss.forward_kl.k=33 .*teacher.k=32: raise teacher.k",
+        ),
+        (["teacher=cached", "targets._target_=test_preflight.Writes"], "policy Writes asks"),
+        (["teacher=text_only", "targets._target_=test_preflight.Writes"], "policy Writes asks"),
+        (["teacher=cached", "targets._target_=test_preflight.Online"], "policy Online trains on"),
+        (["teacher=cached", "teacher@teacher.source=text_only"], "teacher.source must be"),
+        (["teacher=cached", "teacher.k=0", KL], "teacher.k must be at least 1, got 0"),
+        (["teacher=cached", "teacher.mode=all", KL], "teacher.mode must be"),
+        (["teacher=ensemble", "teacher.seeds=[]", KL], "teacher.seeds must be"),
+        (["teacher=ensemble", "teacher.average=median"], "teacher.average must be"),
+    ],
+)
+def test_what_a_source_cannot_give_is_refused_with_the_remedy(overrides, message):
+    cfg = compose(overrides)
+    with pytest.raises(UserError, match=message):
+        check_and_plan(cfg, overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["teacher=text_only", "experiment=seq_kd"],
+        ["teacher=cached", "teacher.mode=samples", KL, f"{TERM}test_preflight.DrawnTerm"],
+        ["teacher=cached", "experiment=seq_kd_seq_inter_word_kd"],
+        ["teacher=ensemble", KL, f"{TERM}nlg_distill.losses.VocabularyTerm"],
+        ["teacher=ensemble", "targets._target_=test_preflight.Writes"],
+        ["teacher=live", KL, f"{TERM}test_preflight.FeatureTerm"],
+    ],
+)
+def test_what_a_source_can_give_is_planned(overrides):
+    assert check_and_plan(compose(overrides), overrides).subject.name == "student"
+
+
+# The stages.
+
+
+def stages(*overrides):
+    return plan(compose(overrides), overrides)
+
+
+def signal(*overrides):
+    return stages(*overrides).subject.parents["teacher_signal"]
+
+
+def test_a_cache_takes_the_teachers_place_among_the_students_parents():
+    live, cached = stages(KL).subject, stages(KL, "teacher=cached").subject
+    assert set(live.parents) == {"corpus", "tokenizer", "teacher"}
+    assert set(cached.parents) == {"corpus", "tokenizer", "teacher_signal"}
+    stored = cached.parents["teacher_signal"]
+    assert stored.parents == live.parents
+    written = signal("experiment=seq_kd_word_kd", "teacher=cached")
+    assert set(written.parents) == {"corpus", "tokenizer", "teacher", "teacher_text"}
+    assert "teacher" not in stages("experiment=seq_kd", "teacher=cached").subject.config
+
+
+def test_the_key_of_a_cache_follows_what_changes_it_and_nothing_else():
+    base = [KL, "teacher=cached"]
+    key = signal(*base).key
+    for same in (
+        "seed=7",
+        "model@student_model=lstm_64",
+        "student_training.max_steps=400",
+        "loss.forward_kl.weight=2",
+    ):
+        assert signal(*base, same).key == key, same
+    others = [
+        "teacher.k=16",
+        "teacher.mode=samples",
+        "teacher.quantised=false",
+        "teacher_seed=2",
+        "teacher@teacher.source=ensemble",
+        "targets=teacher_beam",
+        "trainer.precision=32-true",
+        "data=hsk",
+    ]
+    extra = {"teacher.mode=samples": [f"{TERM}test_preflight.DrawnTerm"]}
+    keys = {signal(*base, other, *extra.get(other, [])).key for other in others}
+    assert len(keys | {key}) == len(others) + 1
+
+
+def test_an_ensemble_is_made_of_teachers_that_others_share():
+    one = stages(KL, "teacher_seed=2").subject.parents["teacher"]
+    several = stages(KL, "teacher=ensemble", "teacher.seeds=[1,2]")
+    assert several.subject.parents["teacher_2"] == one
+    assert several.scores.config["teacher"]["seeds"] == [1, 2]
+    written = stages("experiment=seq_kd", "teacher=ensemble", "teacher.seeds=[1,2]")
+    assert set(written.subject.parents["teacher_text"].parents) >= {"teacher", "teacher_2"}
+
+
+def test_a_live_teachers_text_and_scores_do_not_know_of_sources():
+    live, cached = stages("experiment=seq_kd"), stages("experiment=seq_kd", "teacher=cached")
+    assert live.scores.key == cached.scores.key
+    assert "teacher" not in live.scores.config
+    assert "teacher" not in live.subject.parents["teacher_text"].config
+
+
+def test_a_table_schedules_the_cache_after_its_teacher(tmp_path):
+    overrides = (KL, "teacher=cached", "teacher_training.threads=2")
+    found = stages(*overrides)
+    jobs = _jobs(Store(tmp_path), {"row": found}, {"row": overrides}, {"row": compose(overrides)})
+    by_label = {job.label: job for job in jobs}
+    assert list(by_label) == ["corpus", "tokenizer", "teacher", "teacher signal", "row"]
+    stored = by_label["teacher signal"]
+    assert stored.threads == 2
+    assert by_label["teacher"].provides <= stored.needs
+    assert stored.provides <= by_label["row"].needs
