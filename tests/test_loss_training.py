@@ -78,10 +78,11 @@ def test_projections_are_trained_and_kept_but_are_no_part_of_the_model():
 
 
 def test_taid_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path):
-    keep = ModelCheckpoint(
-        tmp_path, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True
-    )
     settings = dict(steps=-1, max_epochs=2)
+
+    def keep():
+        return [ModelCheckpoint(tmp_path, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)]
+
     whole, second = distillation("nll", "taid"), distillation("nll", "taid")
     trainer(**settings, callbacks=keep()).fit(whole, batches(2))
     half = tmp_path / "epoch=0.ckpt"
