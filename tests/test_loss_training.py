@@ -77,6 +77,7 @@ def test_projections_are_trained_and_kept_but_are_no_part_of_the_model():
     assert not torch.equal(module.objective.terms["hidden_mse"].projections[0].weight, start)
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
 def test_taid_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(tmp_path):
     settings = dict(steps=-1, max_epochs=2)
 
