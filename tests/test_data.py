@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import SPECIAL, toy_examples
 
-from nlg_distill.data.batch import IGNORE_INDEX, Example, SpecialIds, collate
+from nlg_distill.data.batch import IGNORE_INDEX, Example, collate
 from nlg_distill.data.batching import TokenBatchSampler, budget_batches
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
@@ -50,15 +50,6 @@ def test_labels_are_what_the_next_logits_predict():
 
 
 # Splits
-
-
-def test_a_begin_token_that_is_also_padding_masks_no_position():
-    """Trap 7: T5 and Marian begin with the padding token; a mask on inputs drops position 0."""
-    same = SpecialIds(pad=0, begin=0, end=2)
-    batch = collate([Example(0, [3], [5, 6]), Example(1, [3], [5])], same)
-    assert batch.decoder_input_ids[:, 0].tolist() == [0, 0]
-    assert batch.target_mask.tolist() == [[True, True, True], [True, True, False]]
-    assert batch.num_target_tokens == 5
 
 
 def test_held_out_texts_occur_nowhere_else():
