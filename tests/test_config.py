@@ -76,7 +76,9 @@ def test_every_row_of_every_table_composes(table):
 
 @pytest.fixture(scope="module")
 def all_losses():
-    return compose([f"loss=[{','.join(names('loss'))}]"])
+    cfg = compose([f"loss=[{','.join(names('loss'))}]"])
+    OmegaConf.set_struct(cfg, False)
+    return cfg
 
 
 @pytest.mark.parametrize("wrapper", names("wrapper"))

@@ -198,6 +198,18 @@ def test_a_divergence_of_single_tokens_refuses_k_of_them():
             sparse_values(configured(name), 3)
 
 
+def test_a_teacher_of_another_vocabulary_is_refused_unless_the_loss_is_made_for_it():
+    """Trap 9: used in silence (trl#4562), or a cryptic broadcast error (trl#2215)."""
+    for size in (1, VOCAB - 1, VOCAB + 1):
+        teacher = torch.randn(3, 4, size, dtype=torch.float64)
+        for name in DIVERGENCES:
+            if name == "sorted_wasserstein":
+                assert values(configured(name), STUDENT, teacher).isfinite().all()
+            else:
+                with pytest.raises(UserError, match=f"has 7 tokens and the teacher's {size}:"):
+                    values(configured(name), STUDENT, teacher)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_sampled_kl_is_unbiased_in_value_and_gradient(temperature):
     """Within four standard errors of the dense divergence; top-k is not."""

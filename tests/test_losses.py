@@ -6,7 +6,7 @@ import pytest
 import torch
 from loss_cases import batch_of, configured, labels_like, output, sides
 
-from nlg_distill.data.batch import IGNORE_INDEX, Author
+from nlg_distill.data.batch import IGNORE_INDEX, Author, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
 from nlg_distill.losses import DivergenceTerm, LabelTerm, Objective, forward_kl, nll
 from nlg_distill.losses.reduce import sum_over_targets
@@ -52,3 +52,12 @@ def test_a_live_teacher_is_asked_for_by_those_that_compare_inner_states():
         assert configured(name).needs_live_teacher
     for name in ("forward_kl", "top_k_kl", "nll"):
         assert not configured(name).needs_live_teacher
+
+
+def test_a_begin_token_that_is_also_padding_masks_no_position():
+    """Trap 7: T5 and Marian begin with the padding token; a mask on inputs drops position 0."""
+    same = SpecialIds(pad=0, begin=0, end=2)
+    batch = collate([Example(0, [3], [5, 6]), Example(1, [3], [5])], same)
+    assert batch.decoder_input_ids[:, 0].tolist() == [0, 0]
+    assert batch.target_mask.tolist() == [[True, True, True], [True, True, False]]
+    assert batch.num_target_tokens == 5

@@ -5,6 +5,7 @@ from nlg_distill.losses.alpha_beta import alpha_beta
 from nlg_distill.losses.attention_kl import AttentionTerm, attention_kl
 from nlg_distill.losses.decoupled_kl import decoupled_kl
 from nlg_distill.losses.divergence import (
+    CrossVocabularyTerm,
     DivergenceTerm,
     LabelledDivergenceTerm,
     TopKTerm,
@@ -35,6 +36,7 @@ from nlg_distill.losses.value_relation_kl import ValueRelationTerm, value_relati
 __all__ = [
     "AttentionTerm",
     "CosineSchedule",
+    "CrossVocabularyTerm",
     "DivergenceTerm",
     "FeatureTerm",
     "HiddenStateTerm",

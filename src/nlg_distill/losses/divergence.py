@@ -24,6 +24,8 @@ class DivergenceTerm(Term):
     """
 
     needs_teacher = True
+    compares_vocabularies = False
+    """Whether the two sides may have vocabularies of different sizes."""
 
     def __init__(
         self,
@@ -83,15 +85,37 @@ class DivergenceTerm(Term):
         return self.loss(student_logits, teacher_logits, **settings)
 
     def sides(self, student: ModelOutput, signal: TeacherSignal) -> tuple[Tensor, Tensor]:
-        """What is compared, as logits over the same outcomes."""
+        """What is compared, as logits over the same outcomes.
+
+        Raises:
+            UserError: if the vocabularies differ in size, or what is wrapped around the loss needs
+                more than k stored tokens.
+        """
         if signal.sparse is None:
-            return student.logits, signal.logits
+            return self.dense_sides(student, signal)
         if self.temperature is not None or self.transform is not None or self.own_temperature != 1:
             raise UserError(
                 "the teacher's k stored tokens are known at temperature 1 only: a temperature or "
                 "a transform of the logits needs teacher=live"
             )
         return signal.sparse.buckets(student.logits)
+
+    def dense_sides(
+        self, student: ModelOutput, signal: TeacherSignal
+    ) -> tuple[Float[Tensor, "batch time vocab"], Float[Tensor, "batch time teacher_vocab"]]:
+        """Both sides' logits over the vocabulary.
+
+        Raises:
+            UserError: if the vocabularies differ in size.
+        """
+        ours, theirs = student.logits, signal.logits
+        if ours.shape[-1] != theirs.shape[-1] and not self.compares_vocabularies:
+            raise UserError(
+                f"the student's vocabulary has {ours.shape[-1]} tokens and the teacher's "
+                f"{theirs.shape[-1]}: this loss compares token with token, so give both the same "
+                f"tokenizer, or use loss=[nll,sorted_wasserstein]"
+            )
+        return ours, theirs
 
     @property
     def own_temperature(self) -> float:
@@ -115,7 +139,13 @@ class VocabularyTerm(DivergenceTerm):
                 f"whole vocabulary, and a cached teacher knows only its k largest: set "
                 f"teacher=live, or use a divergence that merges the rest, such as loss=forward_kl"
             )
-        return student.logits, signal.logits
+        return self.dense_sides(student, signal)
+
+
+class CrossVocabularyTerm(VocabularyTerm):
+    """A divergence of two vocabularies that may differ, also in size."""
+
+    compares_vocabularies = True
 
 
 class LabelledDivergenceTerm(VocabularyTerm):
@@ -171,5 +201,7 @@ class TopKTerm(DivergenceTerm):
         Raises:
             UserError: if a sparse signal holds fewer than `k` tokens.
         """
-        stored = signal.sparse or SparseDistribution.of(signal.logits, self.k)
+        stored = signal.sparse or SparseDistribution.of(
+            self.dense_sides(student, signal)[1], self.k
+        )
         return super().sides(student, TeacherSignal(sparse=stored.largest(self.k)))
