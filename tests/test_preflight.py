@@ -143,6 +143,10 @@ def check_and_plan(cfg, overrides):
         (["teacher=cached", "teacher@teacher.source=text_only"], "teacher.source must be"),
         (["teacher=cached", "teacher.k=0", KL], "teacher.k must be at least 1, got 0"),
         (["teacher=cached", "teacher.mode=all", KL], "teacher.mode must be"),
+        (
+            ["teacher=cached", "teacher@teacher.source=ensemble", "teacher.source.seeds=[2,2]", KL],
+            r"different numbers, got \[2, 2\]",
+        ),
         (["teacher=ensemble", "teacher.seeds=[]", KL], "teacher.seeds must be"),
         (["teacher=ensemble", "teacher.average=median"], "teacher.average must be"),
     ],

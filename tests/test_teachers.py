@@ -135,20 +135,20 @@ def test_an_ensemble_that_makes_no_sense_is_refused(settings, message):
 
 
 @pytest.mark.parametrize("vocab_size", [4000, 65_536, 65_537, 2**20])
-def test_a_position_takes_120_bytes_and_its_ids_come_back(vocab_size):
+def test_a_position_takes_118_bytes_and_its_ids_come_back(vocab_size):
     codec = QuantisedCodec(32, vocab_size)
     ids = torch.randint(vocab_size, (50, 32))
     ids[0, :2] = torch.tensor([0, vocab_size - 1])
     values = (4 * torch.randn(50, 32)).log_softmax(-1)
     head = torch.randn(50)
     records = codec.encode(ids, values, head)
-    assert records.shape[1] == codec.bytes_per_token == 120
+    assert records.shape[1] == codec.bytes_per_token == 118
     found, back, same_head = codec.decode(records[:, None])
     assert torch.equal(found[:, 0], ids)
     assert torch.equal(same_head[:, 0], head)
     width = values.amax(-1, keepdim=True) - values.amin(-1, keepdim=True)
     distance = values - values.amax(-1, keepdim=True)
-    assert ((back[:, 0] - distance).abs() <= 0.5 * width / codec.levels + 1e-5).all()
+    assert ((back[:, 0] - distance).abs() <= 0.5 * (width + 1e-3) / codec.levels + 1e-5).all()
 
 
 def test_a_vocabulary_that_does_not_fit_is_refused():

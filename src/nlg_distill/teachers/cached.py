@@ -1,6 +1,9 @@
 """The teacher's distributions, stored once and read back.
 
-The demo needs X bytes.
+A target token takes 118 bytes at k = 32, and an example 12 more for its length and its hash: 118.9
+bytes a token all in, measured on HSK with 13 tokens an example. What rounding costs is in
+`teachers/codec.py`. The draws are those of Anshumann et al., "Sparse Logit Sampling: Accelerating
+Knowledge Distillation in LLMs", 2025, https://arxiv.org/abs/2503.16870.
 """
 
 import hashlib
@@ -55,7 +58,7 @@ class CachedTeacher:
             source: the teacher source that the cache stands for; it does not run here.
             k: tokens of each position.
             mode: `top_k`, the most probable ones, or `samples`, independent draws.
-            quantised: 3.5 k + 8 bytes a position instead of 8 k + 4.
+            quantised: 3.5 k + 6 bytes a position instead of 8 k + 4.
 
         Raises:
             UserError: if the cache was made from other models, text or settings.
@@ -67,7 +70,7 @@ class CachedTeacher:
         self.mode = MODES[mode](k, facts["vocab_size"], quantised=quantised)
         self.shard_examples: int = facts["shard_examples"]
         index = load_file(folder / INDEX)
-        self.counts = index["counts"]
+        self.counts = index["counts"].long()
         self._compare_examples(index["hashes"], examples)
         self.begins = _begins(self.counts, self.shard_examples)
 
@@ -174,7 +177,7 @@ def write_index(
     shard_examples: int,
 ) -> None:
     """Leaves beside the shards what they were made from; `examples` are numbered from 0."""
-    counts = torch.tensor([len(example.target_ids) + 1 for example in examples])
+    counts = torch.tensor([len(e.target_ids) + 1 for e in examples], dtype=torch.int32)
     hashes = torch.tensor([example_hash(example) for example in examples])
     save_file({"counts": counts, "hashes": hashes}, folder / INDEX)
     facts = {"vocab_size": vocab_size, "shard_examples": shard_examples}

@@ -1,8 +1,7 @@
 """Several teachers as one.
 
-The mean of probabilities is how ensembles of translation models decode since Sutskever, Vinyals and
-Le, "Sequence to Sequence Learning with Neural Networks", 2014, https://arxiv.org/abs/1409.3215,
-section 3.6; the mean of logits is the geometric mean of the probabilities, renormalised.
+The mean of logits is the geometric mean of the probabilities, renormalised: a token that one
+teacher rules out is ruled out. The mean of probabilities keeps it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -36,11 +36,14 @@ def refuse_impossible(
     """
     source: Any = get_class(teacher["_target_"])
     given = source.gives(teacher)
-    if "source" in teacher and not get_class(teacher["source"]["_target_"]).needs_model:  # type: ignore[attr-defined]
-        raise UserError(
-            f"teacher.source must be a teacher that runs, such as live or ensemble, got "
-            f"{teacher['source']['_target_']}"
-        )
+    if "source" in teacher:
+        inner: Any = get_class(teacher["source"]["_target_"])
+        inner.gives(teacher["source"])  # are its settings right
+        if not inner.needs_model:
+            raise UserError(
+                f"teacher.source must be a teacher that runs, such as live or ensemble, got "
+                f"{inner.__name__}"
+            )
     for name, term in loss.items():
         kind: Any = get_class(term["_target_"])
         if kind.needs_teacher or kind.needs_live_teacher:
