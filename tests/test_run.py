@@ -18,10 +18,11 @@ from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.errors import UserError
 from nlg_distill.generate import generate_texts
-from nlg_distill.metrics import likelihood
+from nlg_distill.init import ExperimentInit
+from nlg_distill.metrics import likelihood, mode_probability, text_scores, write_texts
 from nlg_distill.run import run
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.models import load_model
+from nlg_distill.stages.models import autocast, load_model
 from nlg_distill.stages.teacher_text import load_teacher_text
 from nlg_distill.stages.tokenizer import load_tokenizer
 from nlg_distill.stages.training import encode_pairs
@@ -89,7 +90,7 @@ def test_every_experiment_trains_two_steps_and_leaves_its_result(home, experimen
         scores = result[beam]
         assert scores["bleu_signature"].startswith("nrefs:1|case:mixed")
         assert {"bleu", "chrf", "length_ratio", "repetition"} < set(scores)
-        assert scores["source_words_per_second"] > 0
+        assert scores["source_words_per_second"] > 1
     facts = {"perplexity", "bits_per_byte", "mode_probability", "parameters", "megabytes"}
     assert facts < set(result)
     assert set(result["artifacts"]) >= {"corpus", "tokenizer", "model"}
@@ -125,6 +126,46 @@ def test_a_sweep_shares_its_teacher(home):
         train([*settings(home), "experiment=seq_kd", f"seed={seed}"], home / "runs" / str(seed))
     assert len(list((home / "artifacts" / "teacher").glob("*/metadata.json"))) == 1
     assert len(list((home / "artifacts" / "teacher_text").glob("*/metadata.json"))) == 1
+
+
+def test_scores_are_of_the_student_on_the_test_split(home):
+    folder = home / "runs" / "scores"
+    method = ["experiment=word_kd", "seed=9", "student_model.embedding_std=1.0"]
+    result = train([*settings(home), *method], folder)
+    paths = {role: home / "artifacts" / path for role, path in result["artifacts"].items()}
+    pairs, tokenizer = load_split(paths["corpus"], "test"), load_tokenizer(paths["tokenizer"])
+    gold = [pair.target for pair in pairs]
+    device = torch.device("cpu")
+    batches = fixed_batches(encode_pairs(pairs, tokenizer), tokenizer.special, 2000, device)
+
+    def write(role, beam_size):
+        model = load_model(paths[role])
+        best, _ = write_texts(model, batches, tokenizer.special, beam_size=beam_size)
+        return [best[i] for i in range(len(pairs))]
+
+    with torch.inference_mode(), autocast(result["decoding"]["precision"], device):
+        written = [write("model", 1), write("model", 5), write("teacher", 5)]
+        expected = likelihood(load_model(paths["model"]), batches, gold)
+    narrow, wide, teacher = (tokenizer.decode([h.token_ids for h in best]) for best in written)
+    assert narrow != wide != teacher
+    assert result["mode_probability"] == pytest.approx(mode_probability(written[0]), abs=0)
+    assert {name: result[name] for name in expected} == pytest.approx(expected)
+    assert result["beam_1"]["chrf"] == pytest.approx(text_scores(narrow, gold)["chrf"])
+    assert result["beam_5"]["chrf"] == pytest.approx(text_scores(wide, gold)["chrf"])
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    rows = zip([pair.source for pair in pairs], gold, teacher, wide, strict=True)
+    assert [tuple(sample.values()) for sample in samples] == list(rows)
+
+
+def test_a_student_starts_with_the_parameters_of_a_finished_one(home):
+    result = train([*settings(home), "experiment=baseline"], home / "runs" / "finished")
+    finished = home / "artifacts" / result["artifacts"]["model"]
+    student = load_model(finished)
+    expected = {name: value.clone() for name, value in student.state_dict().items()}
+    for parameter in student.parameters():
+        torch.nn.init.zeros_(parameter)
+    ExperimentInit(experiment="baseline")(student, finished)
+    torch.testing.assert_close(dict(student.state_dict()), expected)
 
 
 def test_generate_writes_a_text_for_each_source(home):
