@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
@@ -138,6 +140,55 @@ def test_the_teacher_does_not_depend_on_the_student():
 
 
 @pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("trainer.precision=32-true", {"teacher", "teacher_text", "student", "scores"}),
+        ("trainer.devices=2", {"teacher", "student"}),
+        ("data.splitting.seed=9", {"corpus"}),
+        ("data.cleaning.max_words=9", {"corpus"}),
+        ("data.tokenizer.vocab_size=99", {"tokenizer"}),
+        ("teacher_training.max_steps=2500", {"teacher"}),
+        ("teacher_model.dropout=0.9", {"teacher"}),
+        ("teacher_loss.nll.loss.label_smoothing=0.9", {"teacher"}),
+        ("teacher_seed=9", {"teacher"}),
+        ("student_training.max_steps=2500", {"student"}),
+        ("student_model.dropout=0.9", {"student"}),
+        ("loss.nll.weight=9", {"student"}),
+        ("seed=9", {"student"}),
+        ("targets.writing.beam_size=9", {"teacher_text", "student"}),
+        ("scoring.batch_tokens=9", {"scores"}),
+        ("logger=csv", set()),
+        ("trainer.log_every_n_steps=9", set()),
+        ("paths.artifacts=elsewhere", set()),
+    ],
+)
+def test_a_setting_is_in_the_configs_of_the_stages_that_it_changes(override, stages):
+    def configs(*more):
+        overrides = ["targets=teacher_beam", "loss=[nll,forward_kl]", *more]
+        return {s.name: s.config for s in plan(compose(overrides), overrides).scores.ancestry()}
+
+    usual, changed = configs(), configs(override)
+    assert {name for name in usual if usual[name] != changed[name]} == stages
+
+
+def test_the_scores_of_a_teacher_do_not_depend_on_the_method():
+    keys = {
+        plan(compose(overrides), overrides).scores.key
+        for overrides in (["stage=teacher"], ["stage=teacher", "targets=teacher_beam"])
+    }
+    assert len(keys) == 1
+
+
+def test_an_earlier_student_shares_what_is_not_of_the_method():
+    shared = ["student_model.dropout=0.9", "seed=9"]
+    method = ["init=experiment", "init.experiment=seq_kd", "loss=[forward_kl]"]
+    method += ["++loss.forward_kl.weight=9", "targets=teacher_interpolated"]
+    student = plan(compose(shared + method), shared + method).subject
+    alone = [*shared, "experiment=seq_kd"]
+    assert student.parents["init"].key == plan(compose(alone), alone).subject.key
+
+
+@pytest.mark.parametrize(
     ("override", "message"),
     [
         ("student_training.max_step=5", "Did you mean student_training.max_steps"),
@@ -145,6 +196,10 @@ def test_the_teacher_does_not_depend_on_the_student():
         ("experiment=seqkd", "seq_kd"),
         ("los=[nll]", "loss"),
         ("seed=one", "seed must be int, got 'one'"),
+        ("seed=true", "seed must be int, got True"),
+        ("teacher_seed=one", "teacher_seed must be int, got 'one'"),
+        ("lr=0.1", "training.optimizer.lr"),
+        ("student_model.dropout=true", "student_model.dropout must be float, got True"),
         ("student_model.hidden_size=big", "student_model.hidden_size must be int, got 'big'"),
         ("student_model.dropout=null", "student_model.dropout must be float, got None"),
         ("student_model.bidirectional=3", "student_model.bidirectional must be bool, got 3"),
@@ -197,6 +252,13 @@ def test_a_value_that_a_constructor_refuses_is_refused_before_anything_starts(ov
 def test_a_missing_value_is_named():
     with pytest.raises(UserError, match=r"give it as data.corpus.source_language="):
         check(compose(["data=tatoeba"]))
+
+
+def test_composing_leaves_hydra_as_it_was():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        outer = GlobalHydra.instance().hydra
+        compose([])
+        assert GlobalHydra.instance().hydra is outer
 
 
 def test_the_resolved_config_is_plain_data():

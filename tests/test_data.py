@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+import zipfile
 from collections import Counter
 
 import pytest
@@ -87,6 +88,25 @@ def test_report_counts_near_duplicates():
     assert normalise("  „Ach, so!“ ") == "ach so"
 
 
+def test_a_held_out_pair_that_meets_two_training_pairs_is_no_duplicate_pair():
+    train = [Pair("Ja.", "Yes."), Pair("Nein.", "No.")]
+    report = hygiene_report({"train": train, "test": [Pair("Ja.", "No!")]}, {})
+    assert report["test"]["near_duplicates_in_train"] == {"source": 1, "target": 1, "pair": 0}
+    assert report["test"]["exact_duplicates_in_train"] == 1
+
+
+def test_report_gives_lengths():
+    report = hygiene_report({"train": [Pair("a b", "x"), Pair("a b c d", "x")]}, {})
+    assert report["train"]["source"] == {
+        "words": 6,
+        "mean_words": 3.0,
+        "longest_words": 4,
+        "mean_characters": 5.0,
+        "distinct_texts": 2,
+    }
+    assert report["train"]["target"]["distinct_texts"] == 1
+
+
 # Cleaning
 
 
@@ -98,6 +118,11 @@ def test_cleaning_drops_exact_duplicates_and_counts_them():
     kept, counts = cleaning()([Pair("a ", "b"), Pair("a", " b"), Pair("a", "c")])
     assert [(p.source, p.target) for p in kept] == [("a", "b"), ("a", "c")]
     assert counts == {"raw": 3, "exact duplicates": 1}
+
+
+def test_texts_as_long_as_the_limits_are_kept():
+    longest = [Pair("a b c", "x"), Pair("x", "abcde")]
+    assert Cleaning(max_words=3, max_characters=5, drop_bad_lines=False)(longest)[0] == longest
 
 
 @pytest.mark.parametrize(
@@ -186,6 +211,14 @@ def test_a_package_is_taken_only_with_its_checksum(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match=r"is not toy 1: its sha256 is .* Delete the file"):
         package.fetch(tmp_path)
+
+
+def test_a_member_of_a_wheel_is_read(tmp_path):
+    path = tmp_path / "toy-1-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("toy/lines", "ä\nb\n")
+    with open_member(path, "toy/lines") as file:
+        assert list(file) == ["ä\n", "b\n"]
 
 
 def test_a_missing_member_is_named(tmp_path):

@@ -64,6 +64,43 @@ def test_wide_beam_equals_exhaustive_search(model, batch, length_penalty):
         assert hypotheses[0].score == pytest.approx(scores[ranked[0]], abs=1e-5)
 
 
+def beam_by_definition(model, batch, row, size, longest):
+    source = batch.source_ids[row][batch.source_mask[row]].tolist()[:-1]
+    live, finished = [([], 0.0)], []
+    while live and len(finished) < size:
+        found = []
+        for text, value in live:
+            logits = model(collate([Example(0, source, text)], SPECIAL)).logits[0, -1]
+            words = [SPECIAL.end] if len(text) + 1 == longest else [SPECIAL.end, 3, 4]
+            following = logits.log_softmax(-1)
+            found += [([*text, word], value + following[word].item()) for word in words]
+        found.sort(key=lambda candidate: -candidate[1])
+        finished += [(t, v) for t, v in found[:size] if t[-1] == SPECIAL.end]
+        live = [(t, v) for t, v in found if t[-1] != SPECIAL.end][:size]
+    finished.sort(key=lambda candidate: -candidate[1] / len(candidate[0]))
+    return [text[:-1] for text, _ in finished[:size]]
+
+
+@pytest.mark.parametrize("end_bias", [-2.0, 0.0])
+@pytest.mark.parametrize("size", [1, 2, 3])
+@torch.no_grad()
+def test_narrow_beam_equals_its_definition(model, size, end_bias):
+    model.projection.bias[SPECIAL.end] += end_bias
+    batch = collate(toy_examples(30, vocab_size=VOCAB), SPECIAL)
+    found = beam_search(
+        model,
+        batch.source_ids,
+        batch.source_mask,
+        SPECIAL,
+        beam_size=size,
+        num_hypotheses=size,
+        limit=LIMIT,
+    )
+    for row, hypotheses in enumerate(found):
+        expected = beam_by_definition(model, batch, row, size, 4)
+        assert [h.token_ids for h in hypotheses] == expected
+
+
 @torch.no_grad()
 def test_log_prob_is_the_models_own(model, batch):
     found = beam_search(
@@ -142,6 +179,31 @@ def test_samples_follow_the_distribution(model, batch):
         assert texts.count(text) / 4000 == pytest.approx(expected, abs=error)
 
 
+@pytest.mark.parametrize("settings", [{}, {"sampling_temperature": 2.0}, {"top_k": 2}])
+@torch.no_grad()
+def test_log_prob_of_a_sample_is_the_models_own(model, batch, settings):
+    for hypothesis in draw(model, batch, 20, **settings):
+        expected = log_prob(model, batch, 0, hypothesis.token_ids)
+        assert hypothesis.log_prob == pytest.approx(expected, abs=1e-4)
+        assert hypothesis.score == pytest.approx(
+            expected / (len(hypothesis.token_ids) + 1), abs=1e-4
+        )
+
+
+@torch.no_grad()
+def test_no_sample_is_longer_than_its_limit(model, batch):
+    model.projection.bias[SPECIAL.end] = -50.0
+    assert {len(h.token_ids) + 1 for h in draw(model, batch, 5)} == {4}
+
+
+@torch.no_grad()
+def test_top_k_draws_all_of_the_k_most_probable(model, batch):
+    model.projection.weight.zero_()
+    model.projection.bias.copy_(torch.tensor([9.0, 9.0, 0.0, 1.0, 1.1]))
+    assert {word for h in draw(model, batch, 100, top_k=2) for word in h.token_ids} == {3, 4}
+    assert {word for h in draw(model, batch, 100, top_k=1) for word in h.token_ids} == {4}
+
+
 @torch.no_grad()
 def test_top_k_one_and_low_temperature_are_greedy(model, batch):
     greedy = greedy_search(
@@ -164,6 +226,11 @@ def test_top_k_one_and_low_temperature_are_greedy(model, batch):
 def test_sampling_refuses_settings_out_of_range(model, batch, settings, message):
     with pytest.raises(UserError, match=message):
         draw(model, batch, 1, **settings)
+
+
+def test_sampling_refuses_to_draw_nothing(model, batch):
+    with pytest.raises(UserError, match="num_hypotheses must be at least 1, got 0"):
+        draw(model, batch, 0)
 
 
 def test_beam_refuses_more_hypotheses_than_its_size(model, batch):

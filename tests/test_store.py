@@ -56,6 +56,14 @@ def test_the_key_follows_everything_that_changes_the_result():
     assert len({base.key, *(other.key for other in others)}) == 7
 
 
+def test_the_key_does_not_follow_the_order_of_a_config():
+    one, other = (
+        replace(stage(), config={"a": 1, "b": 2}),
+        replace(stage(), config={"b": 2, "a": 1}),
+    )
+    assert one.key == other.key
+
+
 def test_parents_are_made_first_and_nothing_is_made_twice(tmp_path):
     child = stage("c", parent=stage("p"))
     path = Store(tmp_path).get(child, None)
@@ -82,6 +90,16 @@ def test_a_failed_stage_leaves_no_artifact_and_goes_on_in_its_folder(tmp_path):
     assert list(store.entries()) == []
     path = store.get(stage(), None)
     assert (path / "attempts").read_text() == "xx"
+
+
+def test_metadata_of_an_attempt_killed_while_publishing_damages_nothing(tmp_path):
+    store = Store(tmp_path)
+    path = store.path(stage())
+    partial = path.with_name(path.name + ".partial")
+    partial.mkdir(parents=True)
+    (partial / "metadata.json").write_text("{}")
+    store.get(stage(), None)
+    assert store.damage(path) is None
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def table(*claims):
 def test_cells_hold_the_numbers_and_the_differences_to_the_baseline():
     cells = table().cells("KD")
     assert cells[:4] == ["12.5", "+2.5", "13.5", "+2.5"]
-    assert cells[5:8] == ["15.0", "1.23%", "466,848"]
+    assert cells[4:8] == ["30.0", "15.0", "1.23%", "466,848"]
     assert cells[-1] == "100"
 
 
@@ -60,6 +60,12 @@ def test_teacher_and_baseline_have_no_difference():
 
 def test_the_best_student_is_a_student():
     assert table().best_student() == "KD"
+
+
+def test_the_best_student_is_best_at_five():
+    rows = table()
+    rows.results["Base"]["beam_1"]["bleu"] = 99.0
+    assert rows.best_student() == "KD"
 
 
 @pytest.mark.parametrize(
@@ -90,12 +96,20 @@ def test_three_files_say_the_same(tmp_path):
     assert len({line.count("|") for line in text.splitlines() if line.startswith("|")}) == 1
 
 
+CLAIM = (
+    "title: T\nbaseline: A\nrows: [{row: A, experiment: x}]\n"
+    "claims: [{claim: c, row: A, metric: m, at_least: 0.0"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("title: T\nbaseline: A\nrows: [{row: A}]", "does not describe a table"),
         ("title: T\nbaseline: A\nrows: [{row: A, experiment: x}]\nclaim: []", "does not describe"),
         ("title: T\nbaseline: B\nrows: [{row: A, experiment: x}]", "does not have: B"),
+        (f"{CLAIM}, minus: B}}]", "does not have: B"),
+        (f"{CLAIM}, over: B}}]", "does not have: B"),
     ],
 )
 def test_a_wrong_spec_is_refused(tmp_path, text, message):

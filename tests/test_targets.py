@@ -27,6 +27,11 @@ def test_teacher_interpolated_takes_the_closest_to_gold():
     assert TeacherInterpolated(writing=BEAM).pick(PAIR, WRITTEN) == "the cat is sitting there"
 
 
+def test_teacher_interpolated_compares_texts_shorter_than_four_words():
+    written = [TeacherText("no", -1.0), TeacherText("yes", -2.0)]
+    assert TeacherInterpolated(beam=BEAM).pick(Pair("ja", "yes"), written) == "yes"
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_teacher_interpolated_takes_the_more_probable_of_equals(order):
     unlike = [TeacherText("x y", -1.0), TeacherText("z w", -2.0)]

@@ -18,6 +18,8 @@ from nlg_distill.errors import UserError
 from nlg_distill.losses.divergence import Transform, VocabularyTerm
 from nlg_distill.losses.term import Schedule
 from nlg_distill.losses.token_weights import TokenWeights
+from nlg_distill.models.output import ModelOutput
+from nlg_distill.teachers.signal import TeacherSignal
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,9 @@ def sampled_kl(
 
 
 class SampledTerm(VocabularyTerm):
-    """`sampled_kl` of tokens that are drawn anew from the teacher at every step.
+    """`sampled_kl` of tokens drawn from the teacher: anew at every step, or those of a cache."""
 
-    A signal that holds stored samples needs another `samples` alone.
-    """
+    reads_samples = True
 
     def __init__(
         self,
@@ -114,6 +115,16 @@ class SampledTerm(VocabularyTerm):
         if num_samples < 1:
             raise UserError(f"num_samples must be at least 1, got {num_samples}")
         self.num_samples = num_samples
+
+    def per_token(
+        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
+    ) -> Float[Tensor, "batch time"]:
+        """The estimate at every target position."""
+        stored = signal.samples
+        if stored is None:
+            return super().per_token(student, signal, batch)
+        weights = torch.full_like(stored.log_probs, 1 / stored.log_probs.shape[-1])
+        return self.loss(student.logits, Samples(stored.token_ids, stored.log_probs, weights))
 
     def samples(
         self, teacher_logits: Float[Tensor, "batch time vocab"], temperature: float

@@ -1,5 +1,6 @@
 """The stages that one config needs, and what each depends on. Nothing is made here."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from nlg_distill.stages.sources import LIVE, teacher_role
 from nlg_distill.store import Stage
 from nlg_distill.teachers.preflight import refuse_impossible
 
-AXES = ("experiment", "init", "targets", "loss")
+AXES = ("experiment", "init", "targets", "loss", "wrapper")
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,15 @@ def _together(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
+    writing = _writing(cfg)
+    assert writing is not None
+    drawn: Any = get_class(writing["_target_"])
     return Stage(
         name="teacher_text",
-        version=1,
+        version=2,
         config={
-            "writing": _writing(cfg),
+            "writing": writing,
+            **({"seed": cfg.teacher_seed} if drawn.draws else {}),
             "threads": cfg.teacher_training.threads,
             "precision": cfg.trainer.precision,
             **_together(cfg),
@@ -167,7 +172,7 @@ def _earlier(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 def _kept(overrides: Sequence[str]) -> list[str]:
     """The overrides that an earlier experiment shares: all but those of the method itself."""
-    names = [override.lstrip("+~").split("=")[0].split(".")[0] for override in overrides]
+    names = [re.split(r"[=.@]", override.lstrip("+~"))[0] for override in overrides]
     return [o for o, name in zip(overrides, names, strict=True) if name not in AXES]
 
 

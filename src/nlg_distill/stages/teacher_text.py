@@ -1,7 +1,7 @@
 """Stage: what the teacher writes for every training source."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from hydra.utils import instantiate
 from nlg_distill.data.batch import Example
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.data.tokenizer import Tokenizer
+from nlg_distill.decoding import Hypothesis
 from nlg_distill.progress import progress
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
@@ -48,17 +50,23 @@ def build(
     ):
         bar.advance(len(done))
         for batch in batches:
+            numbers = batch.example_ids.tolist()
+            if "seed" in config:  # of the batch's own: a run that goes on draws what it would have
+                torch.manual_seed(config["seed"] * 1_000_003 + numbers[0])
             found = writing.write(source.model, batch, tokenizer.special)
-            for number, hypotheses in zip(batch.example_ids.tolist(), found, strict=True):
-                texts = tokenizer.decode([h.token_ids for h in hypotheses])
-                rows = [[t, h.log_prob] for t, h in zip(texts, hypotheses, strict=True)]
-                file.write(json.dumps([number, rows], ensure_ascii=False) + "\n")
+            rows = [[number, _row(h, tokenizer)] for number, h in zip(numbers, found, strict=True)]
+            file.write(json.dumps(rows, ensure_ascii=False) + "\n")  # a batch is whole or not there
             file.flush()
             bar.advance(len(found))
     ordered = dict(sorted(_complete_rows(written)))
     assert list(ordered) == list(range(len(examples)))
     with (out / FILENAME).open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(rows, ensure_ascii=False) + "\n" for rows in ordered.values())
+
+
+def _row(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[tuple[str, float]]:
+    texts = tokenizer.decode([hypothesis.token_ids for hypothesis in hypotheses])
+    return [(text, h.log_prob) for text, h in zip(texts, hypotheses, strict=True)]
 
 
 def load_teacher_text(artifact: Path) -> list[list[TeacherText]]:
@@ -84,6 +92,5 @@ def _complete_rows(path: Path) -> Iterator[tuple[int, list[list[Any]]]]:
     whole = text[: text.rfind(b"\n") + 1]
     if len(whole) < len(text):
         path.write_bytes(whole)
-    for line in whole.decode("utf-8").splitlines():
-        number, rows = json.loads(line)
-        yield number, rows
+    for line in whole.decode("utf-8").split("\n")[:-1]:
+        yield from json.loads(line)

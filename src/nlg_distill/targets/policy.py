@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -24,6 +24,8 @@ class TeacherText:
 @dataclass(frozen=True, kw_only=True)
 class Beam:
     """Beam search: its size, texts kept per source, exponent of the length."""
+
+    draws: ClassVar[bool] = False
 
     beam_size: int
     num_hypotheses: int
@@ -47,6 +49,8 @@ class Beam:
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """Texts drawn from a model's own distribution, by torch's global seed."""
+
+    draws: ClassVar[bool] = True
 
     num_hypotheses: int = 1
     sampling_temperature: float = 1.0
