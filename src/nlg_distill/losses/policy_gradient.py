@@ -1,7 +1,7 @@
 """Reverse KL of whole texts, by policy gradient: MiniLLM.
 
 Gu et al., "MiniLLM: Knowledge Distillation of Large Language Models", 2024,
-https://arxiv.org/abs/2306.08543, section 2.2 and appendix A.2.
+https://arxiv.org/abs/2306.08543, section 2.2.
 """
 
 import torch
@@ -34,7 +34,7 @@ def rewards_to_go(
 class PolicyGradientTerm(Term):
     r"""$\mathrm{KL}(q \,\|\, p)$ of texts drawn from $\alpha p + (1-\alpha) q$, in nats per token.
 
-    Three parts of the gradient of the paper's equation 3. *Single-step*: at every position the
+    Three parts of the gradient. *Single-step*: at every position the
     exact $\mathrm{KL}(q \,\|\, p)$ of the next token. *Long*: $-w_t R_{t+1} \log q(y_t)$ with
     $r_t = \log p(y_t) - \log q(y_t)$ and $R$ what follows, length-normalised; the factor of
     $\log q$ has no gradient, so the value is a surrogate, and only its gradient has a meaning.

@@ -1,7 +1,7 @@
 """The teacher's text and the student's for the same source, side by side.
 
 Ko et al., "DistiLLM-2: A Contrastive Approach Boosts the Distillation of LLMs", 2025,
-https://arxiv.org/abs/2503.07067, section 3.1: terms of the objective choose by `written_by`.
+https://arxiv.org/abs/2503.07067: terms of the objective choose by `written_by`.
 """
 
 from collections.abc import Sequence

@@ -3,7 +3,7 @@
 Agarwal et al., "On-Policy Distillation of Language Models", 2024, https://arxiv.org/abs/2306.13649,
 algorithm 1: with probability lambda a batch is on-policy. Lin et al., "Autoregressive Knowledge
 Distillation through Imitation Learning" (ImitKD), 2020, https://arxiv.org/abs/2009.07253,
-algorithm 1, mixes the same way, with a share that grows.
+mixes the same way, with a share that grows; here any schedule gives it.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The student's text, drawn rarely and used often.
 
 Ko et al., "DistiLLM: Towards Streamlined Distillation for Large Language Models", 2024,
-https://arxiv.org/abs/2402.03898, section 3.2: the share of batches with the student's text rises
+https://arxiv.org/abs/2402.03898: the share of batches with the student's text rises
 when the validation loss does (adaptive), and a growing part of those comes out of a buffer of
 earlier texts (off-policy). Deviation: the buffer holds one text per source, the last one, so that
 its size is bounded by the corpus.

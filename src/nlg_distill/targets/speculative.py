@@ -1,7 +1,7 @@
 """Text that the student proposes and the teacher corrects, token by token.
 
 Xu et al., "Speculative Knowledge Distillation: Bridging the Teacher-Student Gap Through Interleaved
-Sampling", 2025, https://arxiv.org/abs/2410.11325, section 3, algorithm 1: a proposed token outside
+Sampling", 2025, https://arxiv.org/abs/2410.11325: a proposed token outside
 the teacher's top k is replaced by one drawn from the teacher. Early in training the text is nearly
 the teacher's, later nearly the student's.
 """

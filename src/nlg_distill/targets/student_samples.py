@@ -1,7 +1,7 @@
 """The student's own text: on-policy distillation.
 
 Agarwal et al., "On-Policy Distillation of Language Models: Learning from Self-Generated Mistakes",
-2024, https://arxiv.org/abs/2306.13649, section 3 (GKD, with lambda = 1). There is no gradient
+2024, https://arxiv.org/abs/2306.13649 (GKD, with lambda = 1). There is no gradient
 through the drawing.
 """
 

@@ -1,7 +1,7 @@
 """Text drawn from a mixture of teacher and student: the sampling of MiniLLM.
 
 Gu et al., "MiniLLM: Knowledge Distillation of Large Language Models", 2024,
-https://arxiv.org/abs/2306.08543, section 2.2, equation 5: tokens from
+https://arxiv.org/abs/2306.08543, section 2.2: tokens from
 alpha p + (1 - alpha) q, which keeps a student from cheating the reward with degenerate text. The
 importance weights are the business of the loss `policy_gradient`.
 """

@@ -1,7 +1,7 @@
 """Texts drawn from the teacher: its distribution over texts, not only the mode.
 
 Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947,
-section 3.2, equation 4: an expectation over the teacher's texts, which Seq-KD replaces by the mode.
+section 3.2: an expectation over the teacher's texts, which Seq-KD replaces by the mode.
 """
 
 from collections.abc import Sequence
