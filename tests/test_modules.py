@@ -146,7 +146,7 @@ def test_the_schedule_goes_on_at_every_update(batch):
 
 def test_training_is_on_the_batch_that_the_targets_policy_gives(batch):
     class Rewriting(Gold):
-        def __call__(self, batch):
+        def forward(self, batch, writers, progress):
             return collate(EXAMPLES[8:12], SPECIAL)
 
     module = distillation()

@@ -217,7 +217,7 @@ def test_a_student_starts_with_the_parameters_of_a_finished_one(home):
     expected = {name: value.clone() for name, value in student.state_dict().items()}
     for parameter in student.parameters():
         torch.nn.init.zeros_(parameter)
-    ExperimentInit(experiment="baseline")(student, finished)
+    ExperimentInit(experiment="baseline")(student, {"init": finished})
     torch.testing.assert_close(dict(student.state_dict()), expected)
 
 

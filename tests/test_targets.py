@@ -29,7 +29,7 @@ def test_teacher_interpolated_takes_the_closest_to_gold():
 
 def test_teacher_interpolated_compares_texts_shorter_than_four_words():
     written = [TeacherText("no", -1.0), TeacherText("yes", -2.0)]
-    assert TeacherInterpolated(beam=BEAM).pick(Pair("ja", "yes"), written) == "yes"
+    assert TeacherInterpolated(writing=BEAM).pick(Pair("ja", "yes"), written) == "yes"
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -48,7 +48,7 @@ class PolicyGradientTerm(Term):
     def __init__(
         self,
         *,
-        alpha: float,
+        alpha: float | None,
         weight: float = 1.0,
         single_step: bool = True,
         length_normalize: bool = True,
@@ -69,6 +69,10 @@ class PolicyGradientTerm(Term):
             UserError: if `alpha` is outside [0, 1) or `clip` negative.
         """
         super().__init__(weight=weight, anneal=anneal, written_by=Author.STUDENT.name.lower())
+        if alpha is None:
+            raise UserError(
+                "policy_gradient learns from text that both models draw: set targets=teacher_mixed"
+            )
         if not 0 <= alpha < 1:
             raise UserError(f"alpha must be in [0, 1), got {alpha}")
         if clip < 0:
