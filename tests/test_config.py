@@ -235,6 +235,7 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
         ("student_model.dropout=2.0", "student_model: dropout must be in"),
         ("loss.nll.loss.label_smoothing=2.0", "loss: label_smoothing must be in"),
         ("loss.nll.weight=0.0", "weight must be positive"),
+        ("+loss.nll.written_by=student", "loss.nll counts texts written by student alone"),
         ("data.splitting.test=0", "data.splitting: test must be at least 1 pair"),
         ("trainer.precision=16-mixed", "use 32-true or bf16-mixed"),
         ("trainer=gpu", "Without such a device, use trainer=cpu"),

@@ -24,16 +24,19 @@ def rehearse(cfg: DictConfig) -> None:
     Raises:
         UserError: at the first value that one of them does not take.
     """
+    made = {}
     for name in ("data", "scoring", "targets", "init"):
         with _naming(name):
-            instantiate(cfg[name], _convert_="all")
+            made[name] = instantiate(cfg[name], _convert_="all")
     for name in ("teacher_model", "student_model"):
         with _naming(name), torch.device("meta"):
             instantiate(cfg[name], vocab_size=8)
     for name in ("teacher_loss", "loss"):
         with _naming(name):
-            for _, term in Objective(instantiate(cfg[name], _convert_="all")).items():
+            objective = Objective(instantiate(cfg[name], _convert_="all"))
+            for _, term in objective.items():
                 term.rehearse()
+    objective.check_authors(made["targets"].authors)
     for name in ("teacher_training", "student_training"):
         with _naming(name):
             training = instantiate(cfg[name], _convert_="all")

@@ -1,12 +1,12 @@
 """A weighted sum of loss terms, each logged apart."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Author, Batch
 from nlg_distill.errors import UserError
 from nlg_distill.losses.term import Schedule, Term
 from nlg_distill.models.output import ModelOutput
@@ -66,6 +66,21 @@ class Objective(nn.Module):
     def adapts(self) -> bool:
         """Whether any term changes with its own value."""
         return any(term.adapts for _, term in self.items())
+
+    def check_authors(self, authors: Set[Author]) -> None:
+        """Refuses a term that counts the texts of somebody who writes none.
+
+        Raises:
+            UserError: at the first such term.
+        """
+        for name, term in self.items():
+            if term.author is not None and term.author not in authors:
+                wanted = term.author.name.lower()
+                there = ", ".join(sorted(author.name.lower() for author in authors))
+                raise UserError(
+                    f"loss.{name} counts texts written by {wanted} alone, but the targets policy "
+                    f"trains on those of {there}: choose another targets="
+                )
 
     def begin_step(self, progress: float) -> None:
         """Tells every term how far the training is, in [0, 1)."""

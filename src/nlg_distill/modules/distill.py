@@ -43,6 +43,7 @@ class DistillModule(GenerationModule):
         super().__init__(
             student.model, student.special, objective, optimizer=optimizer, schedule=schedule
         )
+        objective.check_authors(targets.authors)
         self.teacher = teacher
         self.writing_seconds = 0.0
         self.targets = targets

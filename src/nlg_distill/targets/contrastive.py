@@ -15,6 +15,7 @@ class ContrastivePairs(TargetsPolicy):
     """Every source twice: with the teacher's best text, and with one that the student draws."""
 
     author = Author.TEACHER
+    beside = frozenset({Author.STUDENT})
     online = True
     needs_trained_student = True
 

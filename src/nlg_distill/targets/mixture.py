@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Author, Batch
 from nlg_distill.data.corpus import Pair
 from nlg_distill.errors import UserError
 from nlg_distill.losses.term import Schedule
@@ -20,6 +20,7 @@ from nlg_distill.targets.policy import TargetsPolicy, TeacherText, Writers
 class Mixture(TargetsPolicy):
     """Each batch is drawn anew: `share` of them on-policy, the rest as `otherwise` gives them."""
 
+    beside = frozenset({Author.STUDENT})
     online = True
     needs_trained_student = True
 

@@ -97,12 +97,19 @@ class TargetsPolicy(nn.Module):
     writing: Beam | Sampling | None = None
     author = Author.GOLD
     """Who wrote what `pick` gives."""
+    beside: ClassVar[frozenset[Author]] = frozenset()
+    """Who else's texts are trained on: those that `forward` adds, or takes instead."""
     online = False
     """Whether text is written during training, so that no teacher signal can be made before."""
     needs_trained_student = False
     """Whether the student alone writes from the first step on: a random one writes noise."""
     needs_live_teacher = False
     """Whether the teacher writes during training."""
+
+    @property
+    def authors(self) -> frozenset[Author]:
+        """Everyone whose texts are trained on."""
+        return self.beside | {self.author}
 
     def pick(self, pair: Pair, hypotheses: Sequence[TeacherText]) -> str:
         """The target text of one source; `hypotheses` are the teacher's, best first."""

@@ -19,6 +19,7 @@ from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
 class AdaptiveReplay(TargetsPolicy):
     """Gold text at first, the student's more and more, new or replayed."""
 
+    beside = frozenset({Author.STUDENT})
     online = True
 
     def __init__(self, *, sampling: Sampling, step: float, tolerance: float) -> None:

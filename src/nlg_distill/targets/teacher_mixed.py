@@ -17,6 +17,7 @@ from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
 class TeacherMixedSamples(TargetsPolicy):
     """Texts that both models write together, beside the gold texts of the same sources."""
 
+    beside = frozenset({Author.STUDENT})
     online = True
     needs_live_teacher = True
 
