@@ -309,6 +309,7 @@ class SlowTeacher(LiveTeacher):
 
 def _make_shards(folder, started):
     """What one of two processes does; gives how many shards it made."""
+    torch.set_num_threads(1)  # the last bits of a product depend on their number
     source, made = SlowTeacher(teacher()), MODES["samples"](4, VOCAB, quantised=True)
     calls = []
     encode = made.encode
@@ -324,6 +325,7 @@ def _in_process(folder, started, results):
 
 def test_two_processes_share_the_shards_and_make_what_one_makes(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
+    torch.set_num_threads(1)
     for folder in (one, two):
         folder.mkdir()
     store(one, k=4, mode="samples", shard_examples=2)
