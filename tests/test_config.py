@@ -15,7 +15,7 @@ from nlg_distill.config import CONF, ROOT, check, compose
 from nlg_distill.errors import UserError
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
-from nlg_distill.tables import load_spec
+from nlg_distill.table_spec import load_spec
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 assert len(FILES) > 40, f"configs are missing under {CONF}"

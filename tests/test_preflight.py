@@ -9,7 +9,6 @@ from nlg_distill.data.batch import collate
 from nlg_distill.decoding import greedy_search
 from nlg_distill.errors import UserError
 from nlg_distill.losses import DivergenceTerm, VocabularyTerm
-from nlg_distill.reproduce import _jobs
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store
 from nlg_distill.targets import Gold
@@ -19,6 +18,7 @@ from nlg_distill.teachers.vocabulary import (
     compare_vocabularies,
     output_size,
 )
+from nlg_distill.workers import PlannedRun, jobs_of
 
 # Vocabularies.
 
@@ -237,9 +237,8 @@ def test_a_live_teachers_text_and_scores_do_not_know_of_sources():
 
 def test_a_table_schedules_the_cache_after_its_teacher(tmp_path):
     overrides = (KL, "teacher=cached", "teacher_training.threads=2")
-    found = stages(*overrides)
-    jobs = _jobs(Store(tmp_path), {"row": found}, {"row": overrides}, {"row": compose(overrides)})
-    by_label = {job.label: job for job in jobs}
+    run = PlannedRun("row", "row", overrides, compose(overrides), stages(*overrides))
+    by_label = {job.label: job for job in jobs_of(Store(tmp_path), [run])}
     assert list(by_label) == ["corpus", "tokenizer", "teacher", "teacher signal", "row"]
     stored = by_label["teacher signal"]
     assert stored.threads == 2

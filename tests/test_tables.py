@@ -6,7 +6,8 @@ import json
 import pytest
 
 from nlg_distill.errors import UserError
-from nlg_distill.tables import Claim, Row, Table, TableSpec, load_spec
+from nlg_distill.table_spec import Claim, Row, TableSpec, load_spec
+from nlg_distill.tables import Run, Table
 
 
 def result(stage, bleu, perplexity=10.0):
@@ -43,11 +44,11 @@ def table(*claims):
         "Base": result("student", 10.0),
         "KD": result("student", 12.5, perplexity=15.0),
     }
-    return Table(spec, results, dict.fromkeys(results, "artifacts/scores/0"))
+    return Table(spec, [Run(row, 1, found, "scores/0") for row, found in results.items()])
 
 
 def test_cells_hold_the_numbers_and_the_differences_to_the_baseline():
-    cells = table().cells("KD")
+    cells = table().part.cells("KD")
     assert cells[:4] == ["12.5", "+2.5", "13.5", "+2.5"]
     assert cells[4:8] == ["30.0", "15.0", "1.23%", "466,848"]
     assert cells[-1] == "100"
@@ -55,7 +56,7 @@ def test_cells_hold_the_numbers_and_the_differences_to_the_baseline():
 
 def test_teacher_and_baseline_have_no_difference():
     for row in ("Teacher", "Base"):
-        assert [table().cells(row)[i] for i in (1, 3)] == ["", ""]
+        assert [table().part.cells(row)[i] for i in (1, 3)] == ["", ""]
 
 
 def test_the_best_student_is_a_student():
@@ -64,7 +65,7 @@ def test_the_best_student_is_a_student():
 
 def test_the_best_student_is_best_at_five():
     rows = table()
-    rows.results["Base"]["beam_1"]["bleu"] = 99.0
+    rows.part.first("Base").metrics["beam_1"]["bleu"] = 99.0
     assert rows.best_student() == "KD"
 
 

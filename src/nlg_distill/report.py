@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from nlg_distill.store import Store, metadata
-from nlg_distill.tables import COLUMNS, QUALITY
+from nlg_distill.tables import (
+    BLEU,
+    COST,
+    EQUAL_TIME,
+    EQUAL_TIME_COLUMNS,
+    OTHER_QUALITY,
+    Column,
+    Part,
+)
 from nlg_distill.tables import Table as FinishedTable
 
 console = Console()
@@ -65,31 +74,44 @@ def _beams(result: dict[str, Any]) -> list[str]:
 
 
 def show_table(finished: FinishedTable, folder: Path) -> None:
-    """A table in the terminal, in two parts that fit 80 columns; how to use its best student."""
-    cells = {name: finished.cells(name) for name in finished.results}
-    split = len(QUALITY)
-    parts = {finished.spec.title: slice(split), "What it costs": slice(split, None)}
-    for title, part in parts.items():
-        table = Table("", title=title)
-        for column in list(COLUMNS)[part]:
-            table.add_column(column.head, justify="right", no_wrap=True)
-        for name, row in cells.items():
-            table.add_row(name, *row[part])
-        console.print(table)
-    for note in finished.notes():
+    """A table in the terminal, in parts that fit 80 columns; how to use its best student."""
+    if finished.has_several_seeds:  # a deviation doubles a cell
+        _show_part(finished.spec.title, finished.part, BLEU)
+        _show_part("Beside BLEU", finished.part, OTHER_QUALITY)
+    else:
+        _show_part(finished.spec.title, finished.part, BLEU + OTHER_QUALITY)
+    _show_part("What it costs", finished.part, COST)
+    notes = finished.notes()
+    if finished.spec.equal_seconds:
+        _show_part(EQUAL_TIME, finished.equal_time, EQUAL_TIME_COLUMNS)
+        notes.append(f"{EQUAL_TIME}: {finished.equal_time_note()}")
+    for note in notes:
         console.print(f"- {note}", highlight=False, soft_wrap=True)
     console.print(f"Written to {folder}/table.md, table.csv and table.json", soft_wrap=True)
     if best := finished.best_student():
-        run = Path(finished.runs[best])
-        model = json.loads((run / "result.json").read_text(encoding="utf-8"))["artifacts"]["model"]
-        source = json.loads((run / "samples.jsonl").read_text("utf-8").split("\n")[0])["source"]
-        quoted = json.dumps(source, ensure_ascii=False)
-        console.print(
-            f"Write with the best student ({best}):\n"
-            f"  nlg-distill generate {run.parents[1] / model} {quoted}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        _show_use(best, Path(finished.part.first(best).artifact))
+
+
+def _show_part(title: str, part: Part, columns: Sequence[Column]) -> None:
+    table = Table("", title=title)
+    for column in columns:
+        table.add_column(column.head, justify="right", no_wrap=True)
+    for row in part.rows:
+        table.add_row(row, *part.cells(row, columns))
+    console.print(table)
+
+
+def _show_use(row: str, scores: Path) -> None:
+    """How to write with the student that these are the scores of."""
+    model = json.loads((scores / "result.json").read_text(encoding="utf-8"))["artifacts"]["model"]
+    source = json.loads((scores / "samples.jsonl").read_text("utf-8").split("\n")[0])["source"]
+    quoted = json.dumps(source, ensure_ascii=False)
+    console.print(
+        f"Write with the best student ({row}):\n"
+        f"  nlg-distill generate {scores.parents[1] / model} {quoted}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def show_store(store: Store) -> None:

@@ -2,16 +2,17 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
-from nlg_distill.errors import UserError
 from nlg_distill.store import write_json
+from nlg_distill.table_spec import BEST_STUDENT, Claim, TableSpec
 
-BEST_STUDENT = "best student"
+SECONDS = "total_training_seconds"
+EQUAL_TIME = "At equal training time"
 
 
 @dataclass(frozen=True)
@@ -24,90 +25,136 @@ class Column:
     difference: bool = False
 
 
-QUALITY = (
+BLEU = (
     Column("BLEU K=1", "beam_1/bleu", ".1f"),
     Column("Δ", "beam_1/bleu", "+.1f", difference=True),
     Column("BLEU K=5", "beam_5/bleu", ".1f"),
     Column("Δ", "beam_5/bleu", "+.1f", difference=True),
+)
+PERPLEXITY = Column("PPL", "perplexity", ".1f")
+OTHER_QUALITY = (
     Column("chrF", "beam_5/chrf", ".1f"),
-    Column("PPL", "perplexity", ".1f"),
+    PERPLEXITY,
     Column("p(ŷ)", "mode_probability", ".2%"),
 )
 COST = (
-    Column("parameters", "parameters", ",d"),
+    Column("parameters", "parameters", ",.0f"),
     Column("MB", "megabytes", ".1f"),
     Column("words/s K=1", "beam_1/source_words_per_second", ",.0f"),
     Column("words/s K=5", "beam_5/source_words_per_second", ",.0f"),
-    Column("s trained", "total_training_seconds", ",.0f"),
+    Column("s trained", SECONDS, ",.0f"),
 )
-COLUMNS = QUALITY + COST
+COLUMNS = BLEU + OTHER_QUALITY + COST
+EQUAL_TIME_COLUMNS = (
+    BLEU[0],
+    BLEU[2],
+    PERPLEXITY,
+    Column("steps", "steps", ",.0f"),
+    Column("seconds", SECONDS, ",.0f"),
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What a table is to show: a row's metric, minus or over another row's, and its bound."""
-
-    claim: str
-    row: str
-    metric: str
-    at_least: float
-    minus: str | None = None
-    over: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A row of a table: the experiment that makes it, and overrides of its own."""
+@dataclass(frozen=True)
+class Run:
+    """One finished run of a row: its seed, its scores and the artifact that holds them."""
 
     row: str
-    experiment: str
-    overrides: Sequence[str] = ()
+    seed: int
+    metrics: Mapping[str, Any]
+    artifact: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class TableSpec:
-    """A table as data, from conf/table."""
+@dataclass(frozen=True)
+class Part:
+    """Runs by row, and the row that differences are to."""
 
-    title: str
+    runs: Sequence[Run]
     baseline: str
-    rows: Sequence[Row]
-    overrides: Sequence[str] = ()
-    claims: Sequence[Claim] = ()
+
+    @property
+    def rows(self) -> list[str]:
+        """The names of the rows, in the order of their first runs."""
+        return list(dict.fromkeys(run.row for run in self.runs))
+
+    def first(self, row: str) -> Run:
+        """A row's run with its first seed."""
+        return next(run for run in self.runs if run.row == row)
+
+    def values(self, row: str, metric: str) -> list[float | int]:
+        """A metric of each run of a row."""
+        return [lookup(run.metrics, metric) for run in self.runs if run.row == row]
+
+    def mean(self, row: str, metric: str) -> float:
+        """A metric's mean over the runs of a row."""
+        return fmean(self.values(row, metric))
+
+    def is_teacher(self, row: str) -> bool:
+        """Whether a row is a teacher, of which there is one run."""
+        return bool(self.first(row).metrics["stage"] == "teacher")
+
+    def cells(self, row: str, columns: Sequence[Column] = COLUMNS) -> list[str]:
+        """One row's numbers as they are written."""
+        return [self._cell(row, column) for column in columns]
+
+    def _cell(self, row: str, column: Column) -> str:
+        """Mean ± sample deviation; what does not vary alone; empty where it would say nothing."""
+        mean = self.mean(row, column.metric)
+        if column.difference:
+            apart = self.is_teacher(row) or row == self.baseline or self.baseline not in self.rows
+            return (
+                "" if apart else format(mean - self.mean(self.baseline, column.metric), column.form)
+            )
+        values = self.values(row, column.metric)
+        spread = f" ± {stdev(values):{column.form}}" if len(set(values)) > 1 else ""
+        return f"{mean:{column.form}}{spread}"
+
+    def markdown(self, columns: Sequence[Column]) -> list[str]:
+        """The lines of a table."""
+        lines = ["| | " + " | ".join(c.head for c in columns) + " |"]
+        lines.append("|---|" + "---:|" * len(columns))
+        lines += [f"| {row} | " + " | ".join(self.cells(row, columns)) + " |" for row in self.rows]
+        return lines
 
 
 @dataclass
 class Table:
-    """The rows that are finished so far."""
+    """The finished runs of a table; those at equal training time where it asks for them."""
 
     spec: TableSpec
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
-    runs: dict[str, str] = field(default_factory=dict)
+    runs: Sequence[Run]
+    equal_time_runs: Sequence[Run] = field(default_factory=list)
+
+    @property
+    def part(self) -> Part:
+        """The rows at their own steps."""
+        return Part(self.runs, self.spec.baseline)
+
+    @property
+    def equal_time(self) -> Part:
+        """The students at the baseline's seconds."""
+        return Part(self.equal_time_runs, self.spec.baseline)
+
+    @property
+    def has_several_seeds(self) -> bool:
+        """Whether a student's numbers are means."""
+        return len(self.spec.seeds) > 1
 
     def best_student(self) -> str | None:
-        """The student with the highest BLEU at K=5."""
-        students = [n for n, r in self.results.items() if r["stage"] == "student"]
-        return max(students, key=lambda n: self.results[n]["beam_5"]["bleu"], default=None)
-
-    def cells(self, name: str) -> list[str]:
-        """One row's numbers as they are written; a difference that says nothing is empty."""
-        result = self.results[name]
-        baseline = self.results.get(self.spec.baseline)
-        cells = []
-        for column in COLUMNS:
-            value = lookup(result, column.metric)
-            if column.difference:
-                apart = result["stage"] == "teacher" or name == self.spec.baseline
-                if apart or baseline is None:
-                    cells.append("")
-                    continue
-                value -= lookup(baseline, column.metric)
-            cells.append(format(value, column.form))
-        return cells
+        """The student with the highest mean BLEU at K=5."""
+        part = self.part
+        students = [row for row in part.rows if not part.is_teacher(row)]
+        return max(students, key=lambda row: part.mean(row, "beam_5/bleu"), default=None)
 
     def notes(self) -> list[str]:
         """Each claim with its number, whether it holds or not; and how the scores were made."""
         notes = [self._judge(claim) for claim in self.spec.claims]
-        first = next(iter(self.results.values()))
+        if self.has_several_seeds:
+            seeds = ", ".join(map(str, self.spec.seeds))
+            notes.append(
+                f"Students: mean ± sample standard deviation over {len(self.spec.seeds)} seeds "
+                f"({seeds}), all of one teacher; Δ and claims are of means."
+            )
+        first = self.runs[0].metrics
         decoding = first["decoding"]
         notes.append(
             f"Scores on {decoding['sentences']:,} test sentences. BLEU: "
@@ -121,42 +168,72 @@ class Table:
         )
         return notes
 
+    def equal_time_note(self) -> str:
+        """How the second part was made."""
+        seconds = self.part.mean(self.spec.baseline, SECONDS)
+        return (
+            f"Each student again, with its steps scaled so that it trains for about the "
+            f"{seconds:,.0f} s of {self.spec.baseline}, by the seconds measured at equal steps."
+        )
+
     def markdown(self) -> str:
         """The table and its notes."""
-        lines = [f"# {self.spec.title}", "", "| | " + " | ".join(c.head for c in COLUMNS) + " |"]
-        lines.append("|---|" + "---:|" * len(COLUMNS))
-        lines += [f"| {name} | " + " | ".join(self.cells(name)) + " |" for name in self.results]
-        return "\n".join([*lines, "", *(f"- {note}" for note in self.notes()), ""])
+        lines = [f"# {self.spec.title}", "", *self.part.markdown(COLUMNS), ""]
+        lines += [f"- {note}" for note in self.notes()]
+        if self.spec.equal_seconds:
+            lines += ["", f"## {EQUAL_TIME}", "", *self.equal_time.markdown(EQUAL_TIME_COLUMNS)]
+            lines += ["", f"- {self.equal_time_note()}"]
+        return "\n".join([*lines, ""])
 
     def csv(self) -> str:
-        """One line per row, every metric unrounded."""
+        """One line per run, every metric unrounded."""
         text = io.StringIO()
         metrics = list(dict.fromkeys(column.metric for column in COLUMNS))
+        metrics += ["steps"] if self.spec.equal_seconds else []
         writer = csv.writer(text)
-        writer.writerow(["row", *metrics, "run"])
-        for name, result in self.results.items():
-            values = [lookup(result, metric) for metric in metrics]
-            writer.writerow([name, *values, self.runs[name]])
+        for number, (run, facts) in enumerate(self._runs_and_facts()):
+            if number == 0:
+                writer.writerow(["row", *facts, *metrics, "run"])
+            values = [lookup(run.metrics, metric) for metric in metrics]
+            writer.writerow([run.row, *facts.values(), *values, run.artifact])
         return text.getvalue()
+
+    def json(self) -> list[dict[str, Any]]:
+        """One entry per run, with all that is known of it."""
+        return [
+            {"row": run.row, "metrics": run.metrics, "run": run.artifact, **facts}
+            for run, facts in self._runs_and_facts()
+        ]
+
+    def _runs_and_facts(self) -> list[tuple[Run, dict[str, Any]]]:
+        """All runs, each with its seed and what it has equal, where the table has several."""
+        parts = {"steps": self.runs, "seconds": self.equal_time_runs}
+        return [
+            (
+                run,
+                {
+                    **({"seed": run.seed} if self.has_several_seeds else {}),
+                    **({"equal": equal} if self.spec.equal_seconds else {}),
+                },
+            )
+            for equal, runs in parts.items()
+            for run in runs
+        ]
 
     def write(self, folder: Path) -> None:
         """`table.md`, `table.csv` and `table.json`."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
         (folder / "table.csv").write_text(self.csv(), encoding="utf-8")
-        rows = [
-            {"row": name, "metrics": result, "run": self.runs[name]}
-            for name, result in self.results.items()
-        ]
-        write_json(folder / "table.json", rows)
+        write_json(folder / "table.json", self.json())
 
     def _judge(self, claim: Claim) -> str:
         row = self.best_student() if claim.row == BEST_STUDENT else claim.row
         assert row is not None
-        value = lookup(self.results[row], claim.metric)
+        value = self.part.mean(row, claim.metric)
         shown = f"{value:.4g}"
         if other := claim.minus or claim.over:
-            reference = lookup(self.results[other], claim.metric)
+            reference = self.part.mean(other, claim.metric)
             shown += f" against {reference:.4g}"
             value = value - reference if claim.minus else value / reference
         verdict = "holds" if value >= claim.at_least else "does NOT hold"
@@ -170,34 +247,3 @@ def lookup(result: Mapping[str, Any], metric: str) -> float | int:
         value = value[key]
     number: float | int = value
     return number
-
-
-def load_spec(path: Path) -> TableSpec:
-    """A table's spec from its file.
-
-    Raises:
-        UserError: if there is no such file, or it does not describe a table.
-    """
-    import yaml
-
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise UserError(f"there is no table {path.stem!r}; there are {names}")
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    try:
-        rows = [Row(**row) for row in raw.pop("rows")]
-        claims = [Claim(**claim) for claim in raw.pop("claims", [])]
-        spec = TableSpec(rows=rows, claims=claims, **raw)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path} does not describe a table: {error}") from error
-    known = {BEST_STUDENT, *(row.row for row in spec.rows)}
-    named = {spec.baseline, *(n for c in claims for n in (c.row, c.minus, c.over) if n)}
-    if unknown := named - known:
-        raise UserError(f"{path} names rows that it does not have: {', '.join(sorted(unknown))}")
-    return spec
-
-
-def load_result(scores: Path) -> dict[str, Any]:
-    """The result of a scores artifact."""
-    result: dict[str, Any] = json.loads((scores / "result.json").read_text(encoding="utf-8"))
-    return result

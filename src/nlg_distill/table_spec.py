@@ -1,0 +1,101 @@
+"""What a table is, as data from conf/table: its rows, their seeds, and what it is to show."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nlg_distill.errors import UserError
+
+BEST_STUDENT = "best student"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a table is to show: a row's metric, minus or over another row's, and its bound."""
+
+    claim: str
+    row: str
+    metric: str
+    at_least: float
+    minus: str | None = None
+    over: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of a table: the experiment that makes it, and overrides of its own."""
+
+    row: str
+    experiment: str
+    overrides: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSpec:
+    """A table as data, from conf/table.
+
+    Args:
+        title: the table's head.
+        baseline: the row that differences are to.
+        rows: in the order in which they are shown.
+        overrides: of every row.
+        claims: what the table is to show.
+        seeds: each student is trained once with each; if none are given, with the config's seed.
+        equal_seconds: whether each student is also trained for about the baseline's seconds.
+    """
+
+    title: str
+    baseline: str
+    rows: Sequence[Row]
+    overrides: Sequence[str] = ()
+    claims: Sequence[Claim] = ()
+    seeds: Sequence[int] = ()
+    equal_seconds: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks what the types cannot say."""
+        known = {row.row for row in self.rows}
+        if len(known) < len(self.rows):
+            raise UserError("two rows have the same name")
+        named = {self.baseline}
+        named |= {n for c in self.claims for n in (c.row, c.minus, c.over) if n} - {BEST_STUDENT}
+        if unknown := named - known:
+            raise UserError(f"it names rows that it does not have: {', '.join(sorted(unknown))}")
+        whole = isinstance(self.seeds, Sequence) and all(type(s) is int for s in self.seeds)
+        if not whole or len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds must be a list of different whole numbers, got {self.seeds}")
+        if not isinstance(self.equal_seconds, bool):
+            raise UserError(f"equal_seconds must be true or false, got {self.equal_seconds}")
+
+    def row_overrides(self, row: Row, extra: Sequence[str] = ()) -> tuple[str, ...]:
+        """What one row is made with, without a seed; `extra` is what the user gave.
+
+        Raises:
+            UserError: if they choose a seed although the table does.
+        """
+        overrides = (*self.overrides, f"experiment={row.experiment}", *row.overrides, *extra)
+        if self.seeds and (chosen := [o for o in overrides if o.lstrip("+").startswith("seed=")]):
+            raise UserError(
+                f"{row.row}: leave out {chosen[-1]}, the table's seeds are {self.seeds}"
+            )
+        return overrides
+
+
+def load_spec(path: Path) -> TableSpec:
+    """A table's spec from its file.
+
+    Raises:
+        UserError: if there is no such file, or it does not describe a table.
+    """
+    import yaml
+
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
+        raise UserError(f"there is no table {path.stem!r}; there are {names}")
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        rows = [Row(**row) for row in raw.pop("rows")]
+        claims = [Claim(**claim) for claim in raw.pop("claims", [])]
+        return TableSpec(rows=rows, claims=claims, **raw)
+    except (TypeError, KeyError, AttributeError, UserError) as error:
+        raise UserError(f"{path} does not describe a table: {error}") from error

@@ -1,0 +1,202 @@
+"""Works off what is missing of several runs, several jobs at a time."""
+
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from nlg_distill.config import compose
+from nlg_distill.errors import UserError
+from nlg_distill.progress import PROGRESS_FILE_VARIABLE, progress_columns
+from nlg_distill.stages.plan import Plan, plan
+from nlg_distill.store import Stage, Store
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run of a table's row before it is made.
+
+    Args:
+        label: what it is, for people; no two runs that are made together share it.
+        row: the row that it belongs to.
+        overrides: what it is made with.
+        cfg: the config that they make up.
+        stages: what it consists of.
+    """
+
+    label: str
+    row: str
+    overrides: tuple[str, ...]
+    cfg: DictConfig
+    stages: Plan
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for a worker: a run, or a stage that runs share.
+
+    Args:
+        label: what it is, for people.
+        overrides: the config whose stages it belongs to.
+        stage_key: the stage to make; None makes the whole run.
+        threads: cores it keeps busy.
+        provides: keys of the artifacts that are there when it is done.
+        needs: keys of artifacts that other jobs provide.
+    """
+
+    label: str
+    overrides: tuple[str, ...]
+    stage_key: str | None
+    threads: int
+    provides: frozenset[str]
+    needs: frozenset[str]
+
+
+def jobs_of(store: Store, runs: Sequence[PlannedRun]) -> list[Job]:
+    """Shared stages first, then runs; what is in the store is no job."""
+    missing = [run for run in runs if not store.has(run.stages.scores)]
+    return [*_shared(store, missing), *(_whole(store, run) for run in missing)]
+
+
+def _shared(store: Store, runs: Sequence[PlannedRun]) -> Iterator[Job]:
+    """The stages that no run is for, each once, under a label of its own."""
+    seen = {run.stages.subject.key for run in runs}
+    labels: set[str] = set()
+    for run in runs:
+        for stage in run.stages.scores.ancestry():
+            if stage.key in seen or stage.name == "scores" or store.has(stage):
+                continue
+            seen.add(stage.key)
+            label = stage.name.replace("_", " ")
+            label = f"{label} {stage.key}" if label in labels else label
+            labels.add(label)
+            yield Job(
+                label=label,
+                overrides=run.overrides,
+                stage_key=stage.key,
+                threads=_threads(stage),
+                provides=frozenset({stage.key}),
+                needs=frozenset(p.key for p in stage.parents.values() if not store.has(p)),
+            )
+
+
+def _whole(store: Store, run: PlannedRun) -> Job:
+    above = {stage.key for stage in run.stages.scores.ancestry() if not store.has(stage)}
+    own = {run.stages.subject.key, run.stages.scores.key}
+    return Job(
+        label=run.label,
+        overrides=run.overrides,
+        stage_key=None,
+        threads=_threads(run.stages.subject),
+        provides=frozenset(own),
+        needs=frozenset(above - own),
+    )
+
+
+def _threads(stage: Stage) -> int:
+    threads: int = stage.config.get("training", stage.config).get("threads", 1)
+    return threads
+
+
+def work_off(
+    todo: list[Job], folder: Path, cores: int, console: Console, done: Callable[[Job], None]
+) -> None:
+    """Starts each job when what it needs is there and its threads are free.
+
+    Args:
+        todo: the jobs.
+        folder: of their logs and runs.
+        cores: how many to keep busy.
+        console: where their progress is shown.
+        done: told of each job at its end.
+
+    Raises:
+        UserError: if a job failed.
+    """
+    context = multiprocessing.get_context("spawn")
+    pending = {key for job in todo for key in job.provides}
+    running: dict[Future[None], Job] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as status,
+        ProcessPoolExecutor(cores, mp_context=context) as pool,
+        Progress(*progress_columns(), console=console) as drawing,
+    ):
+        bars: dict[str, TaskID] = {}
+        while todo or running:
+            free = cores - sum(job.threads for job in running.values())
+            for job in list(todo):
+                fits = job.threads <= free or not running
+                if fits and not (job.needs & pending):
+                    todo.remove(job)
+                    free -= job.threads
+                    file = Path(status) / f"{len(bars)}.json"
+                    bars[job.label] = drawing.add_task(job.label, total=None)
+                    running[pool.submit(_work, job, folder, str(file))] = job
+            assert running, "no job can start"
+            finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+            _draw(drawing, bars, Path(status))
+            for future in finished:
+                job = running.pop(future)
+                drawing.remove_task(bars[job.label])
+                if error := future.exception():
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise UserError(
+                        f"{job.label} failed: {error}. Its log is {_log(folder, job)}"
+                    ) from error
+                pending -= job.provides
+                done(job)
+
+
+def _work(job: Job, folder: Path, status: str) -> None:
+    """What a worker does for one job; everything it prints goes to a log."""
+    os.environ[PROGRESS_FILE_VARIABLE] = status
+    with (
+        _log(folder, job).open("a", encoding="utf-8", buffering=1) as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
+        from nlg_distill.run import open_session, run
+
+        begin = time.monotonic()
+        cfg = compose(job.overrides)
+        if job.stage_key is None:
+            run(cfg, job.overrides, folder / _slug(job.label))
+        else:
+            stages = plan(cfg, job.overrides).scores.ancestry()
+            stage = next(stage for stage in stages if stage.key == job.stage_key)
+            Store(Path(cfg.paths.artifacts)).get(
+                stage, open_session(cfg, folder / _slug(job.label), stage)
+            )
+        print(f"{job.label}: {time.monotonic() - begin:.1f} s")
+
+
+def _draw(drawing: Progress, bars: dict[str, TaskID], status: Path) -> None:
+    for number, (label, task) in enumerate(bars.items()):
+        file = status / f"{number}.json"
+        if file.is_file() and task in drawing.task_ids:
+            at = json.loads(file.read_text())
+            drawing.update(
+                task,
+                description=f"{label}: {at['text']}",
+                completed=at["completed"],
+                total=at["total"],
+            )
+
+
+def _slug(label: str) -> str:
+    return "_".join(label.lower().translate(str.maketrans("+,-", "  _")).split())
+
+
+def _log(folder: Path, job: Job) -> Path:
+    return folder / f"{_slug(job.label)}.log"
