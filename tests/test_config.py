@@ -77,6 +77,17 @@ def test_every_row_of_every_table_composes(table):
     assert len(keys) == len(spec.rows)
 
 
+def test_every_loss_has_a_row_of_the_table_of_losses():
+    spec = load_spec(CONF / "table" / "losses.yaml")
+    rows = {}
+    for row in spec.rows:
+        cfg = compose(spec.row_overrides(row))
+        if cfg.stage == "student":
+            rows[row.row] = {name: term.weight for name, term in cfg.loss.items()}
+    assert rows.pop(spec.baseline) == {"nll": 1.0}
+    assert rows == {name: {"nll": 0.5, name: 0.5} for name in names("loss") if name != "nll"}
+
+
 @pytest.fixture(scope="module")
 def all_losses():
     cfg = compose(["targets=teacher_mixed", f"loss=[{','.join(names('loss'))}]"])

@@ -1,13 +1,26 @@
-"""Tables: differences to the baseline, claims judged by their numbers, three files."""
+"""Tables: means and differences over seeds, claims by their numbers, equal time, three files."""
 
 import csv
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from nlg_distill.config import compose
 from nlg_distill.errors import UserError
+from nlg_distill.report import show_table
+from nlg_distill.reproduce import (
+    _plan_row,
+    _refuse_unequal_lengths,
+    equal_time_runs,
+    equal_time_steps,
+)
+from nlg_distill.stages.plan import plan
+from nlg_distill.store import Store
 from nlg_distill.table_spec import Claim, Row, TableSpec, load_spec
-from nlg_distill.tables import Run, Table
+from nlg_distill.tables import EQUAL_TIME_COLUMNS, Part, Run, Table
+from nlg_distill.workers import PlannedRun, jobs_of
 
 
 def result(stage, bleu, perplexity=10.0):
@@ -27,6 +40,7 @@ def result(stage, bleu, perplexity=10.0):
         "parameters": 466848,
         "megabytes": 1.9,
         "total_training_seconds": 99.6,
+        "steps": 400,
         "decoding": {"sentences": 3, "threads": 1, "batch_tokens": 9, "precision": "32-true"},
         "machine": "a machine",
     }
@@ -111,6 +125,11 @@ CLAIM = (
         ("title: T\nbaseline: B\nrows: [{row: A, experiment: x}]", "does not have: B"),
         (f"{CLAIM}, minus: B}}]", "does not have: B"),
         (f"{CLAIM}, over: B}}]", "does not have: B"),
+        (f"{CLAIM}}}]\nseeds: [1, 1]", r"seeds must be .* got \[1, 1\]"),
+        (f"{CLAIM}}}]\nseeds: 3", "seeds must be .* got 3"),
+        (f"{CLAIM}}}]\nseeds: [one]", "seeds must be a list of whole numbers, got"),
+        (f"{CLAIM}}}]\nequal_seconds: 3", "equal_seconds must be true or false, got 3"),
+        ("title: T\nbaseline: A\nrows: [{row: A, experiment: x}, {row: A, experiment: y}]", "same"),
     ],
 )
 def test_a_wrong_spec_is_refused(tmp_path, text, message):
@@ -123,3 +142,250 @@ def test_an_unknown_table_names_those_that_there_are(tmp_path):
     (tmp_path / "toy.yaml").write_text("")
     with pytest.raises(UserError, match=r"no table 'demmo'; there are toy"):
         load_spec(tmp_path / "demmo.yaml")
+
+
+# Several seeds.
+
+
+def seeded_runs(changes=None):
+    """BLEU at K=1 of Base: 10, 11, 9; of KD: 12, 15, 12; at K=5 one more."""
+    bleu = {"Base": [10.0, 11.0, 9.0], "KD": [12.0, 15.0, 12.0]}
+    runs = [Run("Teacher", 1, result("teacher", 20.0), "scores/t")]
+    for row, values in bleu.items():
+        for seed, value in enumerate(values, start=1):
+            found = result("student", value) | (changes or {})
+            runs.append(Run(row, seed, found, f"scores/{row}{seed}"))
+    return runs
+
+
+def seeded_spec(*claims, equal_seconds=False):
+    rows = [Row(row=name, experiment="x") for name in ("Teacher", "Base", "KD")]
+    return TableSpec(
+        title="Toy",
+        baseline="Base",
+        rows=rows,
+        claims=claims,
+        seeds=[1, 2, 3],
+        equal_seconds=equal_seconds,
+    )
+
+
+def test_a_cell_of_several_seeds_is_mean_and_sample_deviation():
+    cells = Table(seeded_spec(), seeded_runs()).part.cells
+    assert cells("KD")[:4] == ["13.0 ± 1.7", "+3.0", "14.0 ± 1.7", "+3.0"]  # sqrt(6 / 2)
+    assert cells("Base")[:4] == ["10.0 ± 1.0", "", "11.0 ± 1.0", ""]  # sqrt(2 / 2)
+    assert cells("Teacher")[:4] == ["20.0", "", "21.0", ""]
+    assert cells("KD")[6:9] == ["1.23% ± 0.00%", "466,848", "1.9"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "verdict"),
+    [(3.0, "holds (KD: 14 against 11,"), (3.1, "does NOT hold (KD: 14 against 11,")],
+)
+def test_claims_of_several_seeds_are_judged_on_means(bound, verdict):
+    claim = Claim(claim="C", row="KD", metric="beam_5/bleu", minus="Base", at_least=bound)
+    claimed, seeds, *_ = Table(seeded_spec(claim), seeded_runs()).notes()
+    assert claimed.startswith(f"C: {verdict}")
+    assert "over 3 seeds (1, 2, 3)" in seeds
+
+
+def test_the_best_student_is_best_on_average():
+    lucky = [Run("Base", 4, result("student", 16.0), "scores/Base4")]
+    assert Table(seeded_spec(), seeded_runs() + lucky).best_student() == "KD"
+
+
+def test_files_of_several_seeds_have_a_line_per_run(tmp_path):
+    Table(seeded_spec(), seeded_runs()).write(tmp_path)
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [(r["row"], r["seed"], r["run"]) for r in rows[3:5]] == [
+        ("Base", 3, "scores/Base3"),
+        ("KD", 1, "scores/KD1"),
+    ]
+    assert set(rows[0]) == {"row", "metrics", "run", "seed"}
+    lines = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    assert len(lines) == 7
+    assert list(lines[0])[:3] == ["row", "seed", "beam_1/bleu"]
+    assert (lines[5]["row"], lines[5]["seed"], lines[5]["beam_1/bleu"]) == ("KD", "2", "15.0")
+
+
+def test_one_seed_leaves_no_trace(tmp_path):
+    table().write(tmp_path)
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    assert lines[0] == (
+        "row,beam_1/bleu,beam_5/bleu,beam_5/chrf,perplexity,mode_probability,parameters,megabytes,"
+        "beam_1/source_words_per_second,beam_5/source_words_per_second,total_training_seconds,run"
+    )
+    assert lines[1] == "Teacher,20.0,21.0,30.0,10.0,0.0123,466848,1.9,1234.5,1234.5,99.6,scores/0"
+    assert (tmp_path / "table.md").read_text() == (
+        "# Toy\n\n"
+        "| | BLEU K=1 | Δ | BLEU K=5 | Δ | chrF | PPL | p(ŷ) | parameters | MB | words/s K=1 | "
+        "words/s K=5 | s trained |\n"
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+        "| Teacher | 20.0 |  | 21.0 |  | 30.0 | 10.0 | 1.23% | 466,848 | 1.9 | 1,234 | 1,234 | 100 "
+        "|\n"
+        "| Base | 10.0 |  | 11.0 |  | 30.0 | 10.0 | 1.23% | 466,848 | 1.9 | 1,234 | 1,234 | 100 |\n"
+        "| KD | 12.5 | +2.5 | 13.5 | +2.5 | 30.0 | 15.0 | 1.23% | 466,848 | 1.9 | 1,234 | 1,234 | "
+        "100 |\n\n"
+        "- Scores on 3 test sentences. BLEU: sig; chrF (K=5): sig.\n"
+        "- Words/s: source words, 1 thread(s), batches of 9 tokens, 32-true, on a machine; other "
+        "rows may have trained beside it. Seconds include the training that a row starts from.\n"
+    )
+
+
+# Equal training time.
+
+
+@pytest.mark.parametrize(
+    ("seconds", "target", "steps"),
+    [
+        (40.0, 40.0, 400),
+        (80.0, 40.0, 200),
+        (70.0, 40.0, 200),  # 229
+        (60.0, 40.0, 300),  # 267
+        (20.0, 40.0, 800),
+        (4000.0, 40.0, 100),  # 4, but one validation is needed
+    ],
+)
+def test_steps_for_equal_time_are_a_positive_multiple_of_validate_every(seconds, target, steps):
+    assert equal_time_steps(400, 100, seconds=seconds, target=target) == steps
+
+
+METHODS = {
+    "Teacher": ["experiment=teacher"],
+    "Base": ["experiment=baseline", "student_training.max_steps=2000"],
+    "KD": ["experiment=word_kd", "student_training.max_steps=2000"],
+}
+
+
+def planned(row, *more):
+    overrides = (*METHODS[row], *more)
+    cfg = compose(overrides)
+    return PlannedRun(", ".join([row, *more]), row, overrides, cfg, plan(cfg, overrides))
+
+
+def timed(row, seconds):
+    return Run(row, 1, result("student", 10.0) | {"total_training_seconds": seconds}, "scores/0")
+
+
+def test_students_train_for_the_mean_seconds_of_the_baseline():
+    before = [planned(row, f"seed={s}") for row in ("Base", "KD") for s in (1, 2)]
+    runs = [timed("Base", 90.0), timed("Base", 110.0), timed("KD", 230.0), timed("KD", 270.0)]
+    again = equal_time_runs(Part(runs, "Base"), [planned("Teacher"), *before])
+    assert [run.row for run in again] == ["Base", "Base", "KD", "KD"]
+    assert [run.cfg.seed for run in again] == [1, 2, 1, 2]
+    steps = [run.cfg.student_training.max_steps for run in again]
+    assert steps == [2000, 2000, 800, 800]  # 2000 * 100 / 250
+    keys = [run.stages.scores.key for run in (*before, *again)]
+    assert keys[4:6] == keys[:2], "the baseline is the same run"
+    assert len(set(keys)) == 6
+    assert again[3].cfg.student_training.schedule.max_steps == 800
+
+
+def equal_time_table():
+    runs = seeded_runs({"total_training_seconds": 30.0})
+    again = [run for run in seeded_runs({"steps": 200}) if run.row != "Teacher"]
+    return Table(seeded_spec(equal_seconds=True), runs, again)
+
+
+def test_the_part_at_equal_time_is_below_the_table():
+    above, below = equal_time_table().markdown().split("## At equal training time\n")
+    assert "| Teacher | 20.0 |" in above
+    assert "| | BLEU K=1 | BLEU K=5 | PPL | steps | seconds |" in below
+    row = "| KD | 13.0 ± 1.7 | 14.0 ± 1.7 | 10.0 ± 0.0 | 200 | 100 ± 0 |"
+    assert row in below
+    assert "Teacher" not in below
+    assert "about the 30 s of Base" in below
+
+
+def test_files_say_what_is_equal(tmp_path):
+    equal_time_table().write(tmp_path)
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [row["equal"] for row in rows] == ["steps"] * 7 + ["seconds"] * 6
+    lines = list(csv.DictReader((tmp_path / "table.csv").read_text().splitlines()))
+    assert [line["equal"] for line in lines] == [row["equal"] for row in rows]
+    assert list(lines[0])[:3] == ["row", "seed", "equal"]
+    assert (lines[6]["steps"], lines[-1]["steps"]) == ("400", "200")
+
+
+def show(finished, tmp_path, monkeypatch):
+    """What the terminal shows in 80 columns."""
+    screen = Console(width=80, file=io.StringIO())
+    monkeypatch.setattr("nlg_distill.report.console", screen)
+    monkeypatch.setattr("nlg_distill.report._show_use", lambda *args: None)
+    show_table(finished, tmp_path)
+    return screen.file.getvalue()
+
+
+@pytest.mark.parametrize("finished", [table(), equal_time_table()], ids=["one seed", "all"])
+def test_the_terminal_shows_every_number(finished, tmp_path, monkeypatch):
+    shown = show(finished, tmp_path, monkeypatch)
+    for cell in finished.part.cells("KD"):
+        assert cell in shown
+    assert ("At equal training time" in shown) == finished.spec.equal_seconds
+    if finished.spec.equal_seconds:
+        for cell in finished.equal_time.cells("KD", EQUAL_TIME_COLUMNS):
+            assert cell in shown
+
+
+# From spec to runs.
+
+
+def toy_spec(*rows, **settings):
+    return TableSpec(title="T", rows=[Row(**row) for row in rows], **settings)
+
+
+BASE = {"row": "Base", "experiment": "baseline"}
+FINE = {"row": "Fine", "experiment": "seq_inter"}
+TEACHER = {"row": "Teacher", "experiment": "teacher"}
+
+
+def test_a_student_is_run_once_per_seed_and_the_teacher_once():
+    spec = toy_spec(TEACHER, BASE, baseline="Base", seeds=[3, 5])
+    runs = [run for row in spec.rows for run in _plan_row(spec, row, ["logger=none"])]
+    assert [run.label for run in runs] == ["Teacher", "Base, seed 3", "Base, seed 5"]
+    assert [run.cfg.seed for run in runs[1:]] == [3, 5]
+    assert all("logger=none" in run.overrides for run in runs)
+
+
+def test_without_seeds_the_config_keeps_its_own():
+    spec = toy_spec(BASE, baseline="Base")
+    (run,) = _plan_row(spec, spec.rows[0], ["seed=7"])
+    assert (run.label, run.cfg.seed) == ("Base", 7)
+
+
+def test_a_seed_beside_the_seeds_of_a_table_is_refused():
+    spec = toy_spec(BASE, baseline="Base", seeds=[1, 2])
+    with pytest.raises(UserError, match=r"leave out seed=7, the table's seeds are \[1, 2\]"):
+        _plan_row(spec, spec.rows[0], ["seed=7"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (toy_spec(FINE, baseline="Fine"), "Fine: equal_seconds scales the steps of a student"),
+        (toy_spec(TEACHER, baseline="Teacher"), "a baseline that is a student"),
+    ],
+)
+def test_what_cannot_be_scaled_is_refused_before_a_start(spec, message):
+    runs = [run for row in spec.rows for run in _plan_row(spec, row, ())]
+    with pytest.raises(UserError, match=message):
+        _refuse_unequal_lengths(spec, runs)
+
+
+def test_a_student_that_shares_its_length_with_its_start_can_be_scaled():
+    length = ("student_training.max_steps=1200", "student_training.validate_every=200")
+    spec = toy_spec(FINE, baseline="Fine", overrides=length)
+    runs = _plan_row(spec, spec.rows[0], ())
+    _refuse_unequal_lengths(spec, runs)
+    part = Part([timed("Fine", 300.0), timed("Half", 150.0)], "Half")
+    (again,) = equal_time_runs(part, runs)
+    start = again.stages.subject.parents["init"]
+    assert start.config["training"]["max_steps"] == 600
+
+
+def test_shared_stages_have_labels_of_their_own(tmp_path):
+    spec = toy_spec(FINE, baseline="Fine", seeds=[1, 2, 3])
+    jobs = jobs_of(Store(tmp_path), _plan_row(spec, spec.rows[0], ()))
+    labels = [job.label for job in jobs]
+    assert len(set(labels)) == len(labels)
+    assert sum(label.startswith("student") for label in labels) == 3

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nlg_distill.errors import UserError
 
@@ -61,11 +62,8 @@ class TableSpec:
         named |= {n for c in self.claims for n in (c.row, c.minus, c.over) if n} - {BEST_STUDENT}
         if unknown := named - known:
             raise UserError(f"it names rows that it does not have: {', '.join(sorted(unknown))}")
-        whole = isinstance(self.seeds, Sequence) and all(type(s) is int for s in self.seeds)
-        if not whole or len(set(self.seeds)) < len(self.seeds):
-            raise UserError(f"seeds must be a list of different whole numbers, got {self.seeds}")
-        if not isinstance(self.equal_seconds, bool):
-            raise UserError(f"equal_seconds must be true or false, got {self.equal_seconds}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise UserError(f"seeds must be different, got {self.seeds}")
 
     def row_overrides(self, row: Row, extra: Sequence[str] = ()) -> tuple[str, ...]:
         """What one row is made with, without a seed; `extra` is what the user gave.
@@ -94,8 +92,16 @@ def load_spec(path: Path) -> TableSpec:
         raise UserError(f"there is no table {path.stem!r}; there are {names}")
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
+        _check_types(raw.get("seeds", []), raw.get("equal_seconds", False))
         rows = [Row(**row) for row in raw.pop("rows")]
         claims = [Claim(**claim) for claim in raw.pop("claims", [])]
         return TableSpec(rows=rows, claims=claims, **raw)
     except (TypeError, KeyError, AttributeError, UserError) as error:
         raise UserError(f"{path} does not describe a table: {error}") from error
+
+
+def _check_types(seeds: Any, equal_seconds: Any) -> None:
+    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+        raise UserError(f"seeds must be a list of whole numbers, got {seeds!r}")
+    if not isinstance(equal_seconds, bool):
+        raise UserError(f"equal_seconds must be true or false, got {equal_seconds!r}")

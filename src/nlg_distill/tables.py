@@ -17,12 +17,21 @@ EQUAL_TIME = "At equal training time"
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its head, where its number is, and how it is written."""
+    """One column: its head, where its number is, and how it is written.
+
+    Args:
+        head: what stands above it.
+        metric: path in a run's metrics.
+        form: format of the number.
+        difference: whether it is the mean's difference to the baseline's.
+        fixed: whether seeds usually share the number, which is then written alone.
+    """
 
     head: str
     metric: str
     form: str
     difference: bool = False
+    fixed: bool = False
 
 
 BLEU = (
@@ -38,8 +47,8 @@ OTHER_QUALITY = (
     Column("p(ŷ)", "mode_probability", ".2%"),
 )
 COST = (
-    Column("parameters", "parameters", ",.0f"),
-    Column("MB", "megabytes", ".1f"),
+    Column("parameters", "parameters", ",.0f", fixed=True),
+    Column("MB", "megabytes", ".1f", fixed=True),
     Column("words/s K=1", "beam_1/source_words_per_second", ",.0f"),
     Column("words/s K=5", "beam_5/source_words_per_second", ",.0f"),
     Column("s trained", SECONDS, ",.0f"),
@@ -49,7 +58,7 @@ EQUAL_TIME_COLUMNS = (
     BLEU[0],
     BLEU[2],
     PERPLEXITY,
-    Column("steps", "steps", ",.0f"),
+    Column("steps", "steps", ",.0f", fixed=True),
     Column("seconds", SECONDS, ",.0f"),
 )
 
@@ -97,7 +106,7 @@ class Part:
         return [self._cell(row, column) for column in columns]
 
     def _cell(self, row: str, column: Column) -> str:
-        """Mean ± sample deviation; what does not vary alone; empty where it would say nothing."""
+        """Mean ± sample standard deviation; a difference that would say nothing is empty."""
         mean = self.mean(row, column.metric)
         if column.difference:
             apart = self.is_teacher(row) or row == self.baseline or self.baseline not in self.rows
@@ -105,8 +114,9 @@ class Part:
                 "" if apart else format(mean - self.mean(self.baseline, column.metric), column.form)
             )
         values = self.values(row, column.metric)
-        spread = f" ± {stdev(values):{column.form}}" if len(set(values)) > 1 else ""
-        return f"{mean:{column.form}}{spread}"
+        if len(values) == 1 or (column.fixed and len(set(values)) == 1):
+            return format(mean, column.form)
+        return f"{mean:{column.form}} ± {stdev(values):{column.form}}"
 
     def markdown(self, columns: Sequence[Column]) -> list[str]:
         """The lines of a table."""
