@@ -1,7 +1,11 @@
 """Small real things that many tests share."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from nlg_distill.data.batch import Example, SpecialIds
 from nlg_distill.models import LSTMEncoderDecoder
@@ -30,6 +34,30 @@ def toy_model(vocab_size=7, hidden_size=6, **changes):
         embedding_std=0.4,
     )
     return LSTMEncoderDecoder(vocab_size, **(settings | changes))
+
+
+def _structures():
+    """One small model of each structure under conf/model, by the name of its first file."""
+    sizes = {"embedding_size": 6, "hidden_size": 6, "num_heads": 2, "feed_forward_size": 12}
+    others = {"dropout": 0.0, "embedding_std": 0.4}
+    found = {}
+    for path in sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml")):
+        full = OmegaConf.to_container(OmegaConf.load(path))
+        small = {key: (sizes | others).get(key, value) for key, value in full.items()}
+        small["num_layers"] = min(2, full["num_layers"])
+        if small not in found.values():
+            found[path.stem] = small
+    return found
+
+
+STRUCTURES = _structures()
+_first = {settings["_target_"]: name for name, settings in reversed(STRUCTURES.items())}
+FAMILIES = sorted(_first.values())  # one structure of each class
+assert len(FAMILIES) >= 2, STRUCTURES
+
+
+def toy_structure(name, vocab_size=7, **changes):
+    return instantiate(STRUCTURES[name] | {"num_layers": 2} | changes, vocab_size=vocab_size)
 
 
 def toy_examples(count, vocab_size=7, seed=0):

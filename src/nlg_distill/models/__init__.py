@@ -3,5 +3,6 @@
 from nlg_distill.models.encoder_decoder import EncoderDecoder
 from nlg_distill.models.lstm import LSTMEncoderDecoder
 from nlg_distill.models.output import ModelOutput
+from nlg_distill.models.transformer import TransformerEncoderDecoder
 
-__all__ = ["EncoderDecoder", "LSTMEncoderDecoder", "ModelOutput"]
+__all__ = ["EncoderDecoder", "LSTMEncoderDecoder", "ModelOutput", "TransformerEncoderDecoder"]

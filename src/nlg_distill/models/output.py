@@ -3,12 +3,32 @@
 A fused projection-and-loss can take the place of `ModelOutput.logits` without touching a model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Generic, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+Source = TypeVar("Source")
+
+
+class OnRequest(Mapping[str, Tensor], Generic[Source]):
+    """Tensors by their names, each made when somebody asks for it."""
+
+    def __init__(self, sources: Mapping[str, Source], make: Callable[[Source], Tensor]) -> None:
+        """`make` gives the tensor of a name out of what `sources` has for it."""
+        self.sources, self.make = sources, make
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.make(self.sources[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sources)
+
+    def __len__(self) -> int:
+        return len(self.sources)
 
 
 @dataclass(frozen=True)
