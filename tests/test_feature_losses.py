@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SPECIAL, toy_examples, toy_model
+from conftest import FAMILIES, SPECIAL, toy_examples, toy_structure
 from loss_cases import FEATURES, configured
 from torch import nn
 
@@ -34,9 +34,18 @@ def name(request):
     return request.param
 
 
-def models(student_size=6, teacher_size=8):
-    torch.manual_seed(2)
-    return toy_model(hidden_size=student_size), toy_model(hidden_size=teacher_size).eval()
+@pytest.fixture(params=FAMILIES)
+def models(request):
+    """Makes a student and a teacher of one family."""
+
+    def make(student_size=6, teacher_size=8):
+        torch.manual_seed(2)
+        student, teacher = (
+            toy_structure(request.param, hidden_size=size) for size in (student_size, teacher_size)
+        )
+        return student, teacher.eval()
+
+    return make
 
 
 def value(term, student, teacher, batch):
@@ -51,7 +60,7 @@ def identity(term):
     return term
 
 
-def test_is_zero_with_zero_gradient_where_student_equals_teacher(name, batch):
+def test_is_zero_with_zero_gradient_where_student_equals_teacher(name, models, batch):
     model = models()[0]
     found = value(identity(configured(name)), model, model, batch)
     assert found.abs() <= 1e-5
@@ -61,7 +70,7 @@ def test_is_zero_with_zero_gradient_where_student_equals_teacher(name, batch):
     assert max(slopes) <= 1e-5
 
 
-def test_is_positive_elsewhere_and_a_step_reduces_it(name, batch):
+def test_is_positive_elsewhere_and_a_step_reduces_it(name, models, batch):
     student, teacher = models()
     term = configured(name, teacher_size=8)
     before = value(term, student, teacher, batch)
@@ -76,7 +85,7 @@ def test_is_positive_elsewhere_and_a_step_reduces_it(name, batch):
     assert value(term, student, teacher, batch) < 0.97 * before
 
 
-def test_padding_changes_nothing(name, batch):
+def test_padding_changes_nothing(name, models, batch):
     student, teacher = models()
     term = configured(name, teacher_size=8)
     pad = torch.nn.functional.pad
@@ -92,7 +101,7 @@ def test_padding_changes_nothing(name, batch):
     torch.testing.assert_close(value(term, student, teacher, wider), expected)
 
 
-def test_the_sum_does_not_depend_on_how_a_batch_is_split(name, batch):
+def test_the_sum_does_not_depend_on_how_a_batch_is_split(name, models, batch):
     student, teacher = models()
     term = configured(name, teacher_size=8)
     parts = [
@@ -103,7 +112,7 @@ def test_the_sum_does_not_depend_on_how_a_batch_is_split(name, batch):
     torch.testing.assert_close(torch.stack(parts).sum(), whole)
 
 
-def test_a_term_counts_the_texts_of_one_author_at_source_and_target(name, batch):
+def test_a_term_counts_the_texts_of_one_author_at_source_and_target(name, models, batch):
     student, teacher = models()
     batch.authors[2:] = Author.STUDENT
     term = configured(name, teacher_size=8, written_by="gold")
@@ -114,7 +123,7 @@ def test_a_term_counts_the_texts_of_one_author_at_source_and_target(name, batch)
     torch.testing.assert_close(value(term, student, teacher, batch), expected)
 
 
-def test_half_precision_and_masked_attention_give_finite_gradients(name, batch):
+def test_half_precision_and_masked_attention_give_finite_gradients(name, models, batch):
     student, teacher = models()
     term = configured(name, teacher_size=8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -124,7 +133,7 @@ def test_half_precision_and_masked_attention_give_finite_gradients(name, batch):
     assert all(p.grad.isfinite().all() for p in student.parameters() if p.grad is not None)
 
 
-def test_a_teacher_that_shows_no_inner_states_is_refused(name, batch):
+def test_a_teacher_that_shows_no_inner_states_is_refused(name, models, batch):
     student, teacher = models()
     term = configured(name, teacher_size=8)
     logits = teacher(batch).logits
@@ -138,7 +147,7 @@ def test_a_teacher_that_shows_no_inner_states_is_refused(name, batch):
             term(student(batch), signal, batch)
 
 
-def test_layers_are_named_and_stand_at_the_same_positions(name, batch):
+def test_layers_are_named_and_stand_at_the_same_positions(name, models, batch):
     student, teacher = models()
     term = configured(name, teacher_size=8)
     term.layers = {"decoder.9": "decoder"}
@@ -155,7 +164,7 @@ def sizes_of(term):
     return {"student_size": 6, "teacher_size": 8} if hasattr(term, "projections") else {}
 
 
-def test_what_stands_at_source_and_at_target_is_summed_apart(batch):
+def test_what_stands_at_source_and_at_target_is_summed_apart(models, batch):
     student, teacher = models(6, 6)
     both = identity(configured("hidden_mse"))
     mine, other = student(batch).features.hidden_states, teacher(batch).features.hidden_states

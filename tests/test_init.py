@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import SPECIAL, toy_examples, toy_model
+from conftest import FAMILIES, SPECIAL, toy_examples, toy_model, toy_structure
 
 from nlg_distill.data.batch import collate
 from nlg_distill.errors import UserError
@@ -22,12 +22,29 @@ def test_each_layer_is_the_teacher_s(layers):
     torch.testing.assert_close(student.projection.weight, teacher.projection.weight)
 
 
-def test_all_layers_give_the_teacher():
-    teacher, student = toy_model().eval(), toy_model().eval()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_layers_give_the_teacher(family):
+    teacher, student = toy_structure(family).eval(), toy_structure(family).eval()
     batch = collate(toy_examples(4), SPECIAL)
     assert not torch.allclose(student(batch).logits, teacher(batch).logits)
     take_over(student, teacher, [0, 1])
     torch.testing.assert_close(student(batch).logits, teacher(batch).logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layers", [[1], [1, 1], [0, 2]])
+def test_each_layer_of_a_transformer_is_the_teacher_s(layers):
+    (name,) = (name for name in FAMILIES if "transformer" in name)
+    teacher = toy_structure(name, num_layers=3)
+    student = toy_structure(name, num_layers=len(layers))
+    take_over(student, teacher, layers)
+    for part in ("encoder", "decoder"):
+        for i, layer in enumerate(layers):
+            ours = getattr(student, part)[i].state_dict()
+            theirs = getattr(teacher, part)[layer].state_dict()
+            assert ours.keys() == theirs.keys()
+            assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert torch.equal(student.embedding.weight, teacher.embedding.weight)
+    assert torch.equal(student.decoder_norm.weight, teacher.decoder_norm.weight)
 
 
 @pytest.mark.parametrize(
