@@ -209,6 +209,17 @@ def test_attention_that_no_loss_reads_is_not_made(batch, monkeypatch):
     assert made & {*kept} == {kept[-1]}
 
 
+def test_embeddings_and_all_that_is_added_to_states_can_be_dropped(batch):
+    model, shapes = transformer(dropout=0.5).train(), []
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            assert module.p == 0.5
+            module.register_forward_hook(lambda *call: shapes.append(call[2].shape))
+    model(batch)
+    source, time = (5, batch.source_ids.shape[1], 8), (5, 1, batch.labels.shape[1], 8)
+    assert sorted(shapes) == sorted([source] * 5 + [time] * 7)
+
+
 def test_parameters_have_the_names_that_artifacts_were_saved_with():
     layer = ["contract", "expand", "feed_forward_norm", "self_norm"]
     layer += [f"self_attention.{part}" for part in ("key_value", "output", "query")]
