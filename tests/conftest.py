@@ -32,6 +32,11 @@ def toy_model(vocab_size=7, hidden_size=6, **changes):
     return LSTMEncoderDecoder(vocab_size, **(settings | changes))
 
 
+def terms_of(module, batch):
+    """Each term of a module's objective, weighted and summed over target tokens, in nats."""
+    return module.objective(module.model(batch), module.teacher_signal(batch), batch)
+
+
 def toy_examples(count, vocab_size=7, seed=0):
     generator = torch.Generator().manual_seed(seed)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SPECIAL, toy_examples, toy_model
+from conftest import SPECIAL, terms_of, toy_examples, toy_model
 
 from nlg_distill.data.batch import Batch, collate
 from nlg_distill.decoding import beam_search
@@ -200,7 +200,7 @@ def kl_of(source, batch):
     student = StudentModule(toy_model(VOCAB, hidden_size=4), SPECIAL)
     objective = Objective({"kl": DivergenceTerm(loss=forward_kl)})
     module = DistillModule(student, source, Gold(), objective)
-    value = module.objective_terms(batch)["kl"]
+    value = terms_of(module, batch)["kl"]
     value.backward()
     gradients = [p.grad.flatten() for p in module.model.parameters() if p.grad is not None]
     return value.detach(), torch.cat(gradients)

@@ -53,18 +53,21 @@ class DistillModule(GenerationModule):
             self.teacher.to(self.device)
 
     def teacher_signal(self, batch: Batch) -> TeacherSignal:
-        return self.teacher(batch) if self.teacher is not None else TeacherSignal()
+        if self.teacher is None or not self.objective.needs_teacher:
+            return TeacherSignal()
+        return self.teacher(batch)
 
     @torch.no_grad()
     def training_batch(self, batch: Batch) -> Batch:
         begin = time.perf_counter()
-        self.model.eval()
         teacher = self.teacher.model if self.teacher is not None else None
         writers = Writers(student=self.model, teacher=teacher, special=self.special)
-        batch = self.targets(batch, writers, self.progress)
-        self.model.train()
-        self.writing_seconds += time.perf_counter() - begin
-        return batch
+        self.model.train(not self.targets.online)
+        try:
+            return self.targets(batch, writers, self.progress)  # type: ignore[no-any-return]
+        finally:
+            self.model.train()
+            self.writing_seconds += time.perf_counter() - begin
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
