@@ -129,9 +129,7 @@ def test_a_gradient_is_clipped_after_it_was_divided(batch):
 
 def test_logged_terms_are_per_target_token(batch):
     module = distillation()
-    means = {
-        k: v.item() / batch.num_target_tokens for k, v in terms_of(module, batch).items()
-    }
+    means = {k: v.item() / batch.num_target_tokens for k, v in terms_of(module, batch).items()}
     train(module, [batch])
     logged = module.trainer.callback_metrics
     for name, value in means.items():
