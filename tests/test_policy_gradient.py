@@ -84,6 +84,23 @@ def test_importance_weights_are_clipped():
     assert loose / tight == pytest.approx(2.0, rel=0.5)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+def test_a_token_that_is_improbable_to_both_has_a_weight(alpha):
+    """exp of both is 0 in float32, and their quotient was NaN."""
+    student, teacher = tables(), tables()
+    for model, low in ((student, 150.0), (teacher, 140.0)):
+        model[0] = model[0] - low * torch.eye(VOCAB)[:1]  # neither begins with 0
+    leaves = [table.requires_grad_() for table in student]
+    values = surrogate(PolicyGradientTerm(alpha=alpha), leaves, teacher)
+    assert values.isfinite().all()
+    assert all(slope.isfinite().all() for slope in torch.autograd.grad(values.sum(), leaves))
+    q, p = (logits(m)[0, 0].log_softmax(-1)[0].double().detach() for m in (student, teacher))
+    weight = 1 / (1 - alpha + alpha * (p - q).exp())
+    first = torch.where(torch.arange(LENGTH) == 0, TEXTS, IGNORE_INDEX)
+    found = surrogate(PolicyGradientTerm(alpha=alpha, single_step=False), student, teacher, first)
+    torch.testing.assert_close(found[0].double(), -weight * (p - q) * q, rtol=1e-4, atol=0)
+
+
 def test_rewards_to_go_by_hand():
     rewards = torch.tensor([[1.0, 2.0, 3.0, 9.0]])
     mask = torch.tensor([[True, True, True, False]])

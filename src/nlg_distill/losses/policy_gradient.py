@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nlg_distill.data.batch import Author, Batch
-from nlg_distill.distributions import kl, log_probs
+from nlg_distill.distributions import kl, log_mixture, log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.losses.term import Schedule, Term
 from nlg_distill.models.output import ModelOutput
@@ -91,8 +91,8 @@ class PolicyGradientTerm(Term):
         with torch.no_grad():
             reward = p - q
             later = rewards_to_go(reward, mask, length_normalize=self.length_normalize)
-            drawn = p.exp() * self.alpha + q.exp() * (1 - self.alpha)
-            importance = (q.exp() / drawn).clamp(max=1 + self.clip)
+            drawn = log_mixture(p, q, self.alpha)
+            importance = (q - drawn).exp().clamp(max=1 + self.clip)
             gain = later if self.single_step else later + reward
         values = -importance * gain * q
         if self.single_step:
