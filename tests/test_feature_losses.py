@@ -219,6 +219,14 @@ def test_value_relations_by_hand():
     assert found[0, 0].item() == pytest.approx(expected, abs=1e-6)
 
 
+def test_value_relations_are_in_float32_also_under_autocast():
+    values, mask = torch.randn(2, 1, 2, 3, 4), torch.ones(1, 3, dtype=torch.bool)
+    expected = value_relation_kl(*values, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = value_relation_kl(*values, mask)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
 def test_value_relations_leave_padding_out():
     student, teacher = torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 5)
     mask = torch.tensor([[True, True, False]])

@@ -180,6 +180,31 @@ def test_a_vocabulary_smaller_than_k_leaves_nothing_over_in_float32():
     assert (stored.tail_log_mass.exp() == 0).all()
 
 
+def test_the_k_largest_of_a_whole_vocabulary_are_k():
+    whole = SparseDistribution.of(TEACHER, VOCAB)
+    found, expected = whole.largest(3), SparseDistribution.of(TEACHER, 3)
+    assert torch.equal(found.token_ids, expected.token_ids)
+    torch.testing.assert_close(found.tail_log_mass, expected.tail_log_mass)
+
+
+@pytest.mark.parametrize("loss", [reverse_kl, symmetric_kl])
+def test_a_teacher_that_is_sure_leaves_a_tail_that_a_divergence_can_bear(loss):
+    """Its k tokens sum to 1 in float32, but to a student that is elsewhere that is no infinity."""
+    sure = torch.zeros(3, 4, VOCAB)
+    sure[..., 0] = 30.0
+    stored = SparseDistribution.of(sure, 3)
+    student = STUDENT.float().requires_grad_()
+    term = DivergenceTerm(loss=loss)
+    batch = batch_of(labels_like(student))
+    value = term.per_token(output(student), TeacherSignal(sparse=stored), batch)
+    assert (value > 0).all()
+    assert (value < 40).all()
+    value.sum().backward()
+    assert student.grad.abs().max() < 40
+    with pytest.raises(UserError, match="k=5 tokens are asked for, but the teacher stored 3"):
+        stored.largest(5)
+
+
 def test_the_tail_keeps_reverse_kl_from_emptying_the_top_k():
     """Without the bucket of all others it falls to zero when the student leaves (verl#5041)."""
     fled = STUDENT.clone()

@@ -163,6 +163,10 @@ def test_replay_draws_at_first_and_reads_its_buffer_at_the_end(batch, writers):
     assert resumed.share == 1.0
 
 
+def mixed_by(sampling):
+    return TeacherMixedSamples(alpha=0.2, sampling=sampling)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -170,6 +174,9 @@ def test_replay_draws_at_first_and_reads_its_buffer_at_the_end(batch, writers):
         (lambda: Mixture(share=0.5, own=Gold(), otherwise=Gold()), "takes an online policy"),
         (lambda: SpeculativeSamples(k=0, sampling=SAMPLING), "k must be at least 1, got 0"),
         (lambda: TeacherMixedSamples(alpha=1.0, sampling=SAMPLING), r"alpha must be in \[0, 1\)"),
+        (lambda: mixed_by(Sampling(sampling_temperature=0.9)), "sampling_temperature=1 and leave"),
+        (lambda: mixed_by(Sampling(top_k=5)), "leave out top_k"),
+        (lambda: mixed_by(Sampling(top_p=0.9)), "top_p=0.9"),
         (lambda: TeacherSamples(writing=Sampling(num_hypotheses=2)), "must be 1, got 2"),
         (lambda: AdaptiveReplay(sampling=SAMPLING, step=0.0, tolerance=0.0), "step must be in"),
     ],

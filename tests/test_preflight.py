@@ -111,6 +111,7 @@ class DrawnTerm(VocabularyTerm):
 
 
 KL = "experiment=word_kd"
+DRAWS = ["teacher=cached", "teacher.mode=samples", "loss=[nll,sampled_kl]"]
 TERM = "loss.forward_kl._target_="
 
 
@@ -137,6 +138,11 @@ def check_and_plan(cfg, overrides):
             ["teacher=cached", KL, f"{TERM}nlg_distill.losses.TopKTerm", "+loss.forward_kl.k=33"],
             "loss.forward_kl.k=33 .*teacher.k=32: raise teacher.k",
         ),
+        (
+            [*DRAWS, "teacher.k=12", "+wrapper@loss.sampled_kl=teacher_entropy_weights"],
+            "loss.sampled_kl.token_weights: TeacherEntropyWeights reads .*set teacher=live",
+        ),
+        (DRAWS, "loss.sampled_kl.num_samples=12, .*teacher.k=32 draws"),
         (["teacher=cached", "targets._target_=test_preflight.Writes"], "policy Writes asks"),
         (["teacher=text_only", "targets._target_=test_preflight.Writes"], "policy Writes asks"),
         (["teacher=cached", "targets._target_=test_preflight.Online"], "policy Online trains on"),
@@ -162,6 +168,7 @@ def test_what_a_source_cannot_give_is_refused_with_the_remedy(overrides, message
     [
         ["teacher=text_only", "experiment=seq_kd"],
         ["teacher=cached", "teacher.mode=samples", KL, f"{TERM}test_preflight.DrawnTerm"],
+        [*DRAWS, "teacher.k=12", "+wrapper@loss.sampled_kl=student_loss_weights"],
         ["teacher=cached", "experiment=seq_kd_seq_inter_word_kd"],
         ["teacher=ensemble", KL, f"{TERM}nlg_distill.losses.VocabularyTerm"],
         ["teacher=ensemble", "targets._target_=test_preflight.Writes"],

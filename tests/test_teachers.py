@@ -99,6 +99,15 @@ def test_the_mean_of_tiny_probabilities_is_finite(mean):
     assert -312 < found[1] < -299
 
 
+@pytest.mark.parametrize("mean", [mean_of_probabilities, mean_of_logits])
+def test_the_mean_is_in_float32_also_under_autocast(mean):
+    distributions, weights = torch.randn(2, 3, VOCAB).log_softmax(-1), torch.tensor([0.3, 0.7])
+    expected = mean(distributions, weights)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = mean(distributions, weights)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
 def test_an_ensemble_writes_what_its_distributions_say(batch):
     one, twice = teacher(), ensemble(teacher(), teacher())
     settings = {"beam_size": 3, "num_hypotheses": 2}

@@ -17,9 +17,11 @@ from nlg_distill.losses import (
     TeacherEntropyWeights,
     forward_kl,
     nll,
+    sampled_kl,
     standardize_logits,
 )
-from nlg_distill.teachers.signal import SparseDistribution, TeacherSignal
+from nlg_distill.losses.sampled_kl import Samples
+from nlg_distill.teachers.signal import SampledDistribution, SparseDistribution, TeacherSignal
 
 STUDENT, TEACHER = sides()
 
@@ -128,6 +130,34 @@ def test_token_weights_carry_no_gradient_and_work_on_k_tokens(weights):
     assert (found <= 1).all()
     expected = found * plain.per_token(output(leaf), signal, batch)
     torch.testing.assert_close(term.per_token(output(leaf), signal, batch), expected)
+
+
+def stored_draws(count):
+    draws = Samples.of(TEACHER, count)
+    return TeacherSignal(samples=SampledDistribution(draws.token_ids, draws.log_probs)), draws
+
+
+def test_stored_draws_are_weighted_by_what_the_student_finds_hard():
+    signal, draws = stored_draws(4)
+    batch = batch_of(labels_like(STUDENT))
+    weights = StudentLossWeights(share=0.5)
+    term = configured("sampled_kl", num_samples=4)
+    term.token_weights = weights
+    expected = sampled_kl(STUDENT, draws) * weights(output(STUDENT), signal, batch)
+    torch.testing.assert_close(term.per_token(output(STUDENT), signal, batch), expected)
+    term.token_weights = TeacherEntropyWeights()
+    with pytest.raises(UserError, match="the teacher's whole distribution.*set teacher=live"):
+        term.per_token(output(STUDENT), signal, batch)
+
+
+def test_stored_draws_of_another_number_or_temperature_are_refused():
+    signal, _ = stored_draws(4)
+    batch = batch_of(labels_like(STUDENT))
+    with pytest.raises(UserError, match="num_samples=5, but the teacher stored 4 draws"):
+        configured("sampled_kl", num_samples=5).per_token(output(STUDENT), signal, batch)
+    soft = configured("sampled_kl", num_samples=4, loss={"temperature": 2.0})
+    with pytest.raises(UserError, match="known at temperature 1 only"):
+        soft.per_token(output(STUDENT), signal, batch)
 
 
 def test_stored_tokens_refuse_a_temperature_and_a_transform():

@@ -36,7 +36,7 @@ def rehearse(cfg: DictConfig) -> None:
             objective = Objective(instantiate(cfg[name], _convert_="all"))
             for _, term in objective.items():
                 term.rehearse()
-    objective.check_authors(made["targets"].authors)
+    objective.check_texts(made["targets"].authors, made["targets"].teacher_share)
     for name in ("teacher_training", "student_training"):
         with _naming(name):
             training = instantiate(cfg[name], _convert_="all")

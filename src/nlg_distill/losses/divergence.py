@@ -64,6 +64,16 @@ class DivergenceTerm(Term):
             {} if self.temperature is None else {"temperature": self.temperature(self.progress)}
         )
         values = self.compare(sides[0], sides[1], batch, **settings)
+        return self.weighted(values, student, signal, batch)
+
+    def weighted(
+        self,
+        values: Float[Tensor, "batch time"],
+        student: ModelOutput,
+        signal: TeacherSignal,
+        batch: Batch,
+    ) -> Float[Tensor, "batch time"]:
+        """The values times the token weights, if there are any."""
         if self.token_weights is None:
             return values
         return values * self.token_weights(student, signal, batch)
@@ -93,12 +103,20 @@ class DivergenceTerm(Term):
         """
         if signal.sparse is None:
             return self.dense_sides(student, signal)
+        self.refuse_changes()
+        return signal.sparse.buckets(student.logits)
+
+    def refuse_changes(self) -> None:
+        """Refuses what changes the teacher's distribution, where single tokens of it are stored.
+
+        Raises:
+            UserError: if there is a temperature or a transform.
+        """
         if self.temperature is not None or self.transform is not None or self.own_temperature != 1:
             raise UserError(
                 "the teacher's k stored tokens are known at temperature 1 only: a temperature or "
                 "a transform of the logits needs teacher=live"
             )
-        return signal.sparse.buckets(student.logits)
 
     def dense_sides(
         self, student: ModelOutput, signal: TeacherSignal

@@ -13,7 +13,8 @@ class HiddenStateTerm(FeatureTerm):
     """A distance of hidden states; each layer of the student has its own trained projection.
 
     The projections are parameters of the term: the optimizer trains them, the checkpoint keeps
-    them, and the finished student goes without.
+    them, and the finished student goes without. Like the models' own layers they are in half
+    precision under autocast; the distance is in float32.
     """
 
     kind = "hidden_states"

@@ -18,6 +18,9 @@ from nlg_distill.teachers.signal import TeacherSignal
 class TokenWeights(Protocol):
     """Gives a factor for every target position."""
 
+    needs_distribution: bool
+    """Whether it reads the teacher's probabilities, of which stored draws tell too little."""
+
     def __call__(
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch
     ) -> Float[Tensor, "batch time"]:
@@ -30,6 +33,8 @@ class TeacherEntropyWeights:
 
     Of a sparse signal, the entropy over its k tokens and the bucket of all others.
     """
+
+    needs_distribution = True
 
     @torch.no_grad()
     def __call__(
@@ -51,6 +56,8 @@ class StudentLossWeights:
     https://arxiv.org/abs/2105.12967, section 4.2 (batch level). The choice is made within a
     micro-batch, so it is the one place where a loss depends on how a batch is split.
     """
+
+    needs_distribution = False
 
     def __init__(self, *, share: float) -> None:
         """`share` of the target positions that count, in (0, 1).

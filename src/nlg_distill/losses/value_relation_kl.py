@@ -8,6 +8,7 @@ https://arxiv.org/abs/2012.15828, section 3.1.
 
 import math
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -71,9 +72,10 @@ def _cut(
 def _relations(
     values: Float[Tensor, "batch heads keys width"], mask: Bool[Tensor, "batch keys"]
 ) -> Float[Tensor, "batch heads keys keys"]:
-    """Log-probabilities of the relations, among what is text."""
+    """Log-probabilities of the relations, among what is text, also under autocast in float32."""
     exact = at_least_float32(values)
-    scores = exact @ exact.transpose(-1, -2) / math.sqrt(exact.shape[-1])
+    with torch.autocast(values.device.type, enabled=False):
+        scores = exact @ exact.transpose(-1, -2) / math.sqrt(exact.shape[-1])
     hidden = ~mask[:, None, None] & mask[:, None, :, None]  # a row of padding stays finite
     return log_probs(scores.masked_fill(hidden, float("-inf")))
 

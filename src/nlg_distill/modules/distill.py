@@ -43,7 +43,7 @@ class DistillModule(GenerationModule):
         super().__init__(
             student.model, student.special, objective, optimizer=optimizer, schedule=schedule
         )
-        objective.check_authors(targets.authors)
+        objective.check_texts(targets.authors, targets.teacher_share)
         self.teacher = teacher
         self.writing_seconds = 0.0
         self.targets = targets

@@ -116,7 +116,7 @@ def _teacher_signal(cfg: DictConfig, parents: dict[str, Stage], text: dict[str, 
     """What is stored of the text in `parents`, which the policy makes."""
     return Stage(
         name="teacher_signal",
-        version=1,
+        version=2,
         config={
             **{key: value for key, value in _plain(cfg.teacher).items() if key[0] != "_"},
             **_plain(cfg, "targets"),

@@ -57,6 +57,11 @@ class Sampling:
     top_k: int | None = None
     top_p: float | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether a token is drawn with the probability that the model gives it."""
+        return self.sampling_temperature == 1 and self.top_k is None and self.top_p is None
+
     def write(self, model: Any, batch: Batch, special: SpecialIds) -> list[list[Hypothesis]]:
         """For each source the texts in the order drawn."""
         generator = torch.Generator(batch.labels.device)
@@ -105,6 +110,9 @@ class TargetsPolicy(nn.Module):
     """Whether the student alone writes from the first step on: a random one writes noise."""
     needs_live_teacher = False
     """Whether the teacher writes during training."""
+    teacher_share: float | None = None
+    """The alpha with which every token of the students' texts is drawn from alpha p + (1 - alpha) q
+    of both models as they are; None where they are drawn otherwise."""
 
     @property
     def authors(self) -> frozenset[Author]:

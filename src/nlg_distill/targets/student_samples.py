@@ -20,6 +20,7 @@ class StudentSamples(TargetsPolicy):
         """`sampling` is how the student draws."""
         super().__init__()
         self.sampling = sampling
+        self.teacher_share = 0.0 if sampling.plain else None
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The sources with the student's texts."""

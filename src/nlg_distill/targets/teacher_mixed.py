@@ -25,12 +25,17 @@ class TeacherMixedSamples(TargetsPolicy):
         """`alpha` is the teacher's share of every token's distribution, in [0, 1).
 
         Raises:
-            UserError: if it is outside.
+            UserError: if it is outside, or `sampling` changes the distribution.
         """
         super().__init__()
         if not 0 <= alpha < 1:
             raise UserError(f"alpha must be in [0, 1), got {alpha}")
-        self.alpha, self.sampling = alpha, sampling
+        if not sampling.plain:
+            raise UserError(
+                f"the weights of a mixture's tokens are known where they are drawn as they are: "
+                f"set sampling_temperature=1 and leave out top_k and top_p, got {sampling}"
+            )
+        self.alpha, self.sampling, self.teacher_share = alpha, sampling, alpha
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """Every source twice: with its gold text, and with the text drawn now."""

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.utils import get_class
 
 from nlg_distill.errors import UserError
-from nlg_distill.losses import TopKTerm, VocabularyTerm
+from nlg_distill.losses import SampledTerm, TopKTerm, VocabularyTerm
 from nlg_distill.teachers.source import Gives
 
 REMEDIES = {
@@ -80,10 +80,29 @@ def _check_term(
                 f"and nothing else can be made of them: set {setting} to its neutral value, or "
                 f"teacher=live"
             )
+    if Gives.SAMPLES in given:
+        _check_draws(name, kind, term, teacher)
     if issubclass(kind, TopKTerm) and term["k"] > teacher["k"]:
         raise UserError(
             f"{name}.k={term['k']} tokens are asked for, but the teacher stores "
             f"teacher.k={teacher['k']}: raise teacher.k"
+        )
+
+
+def _check_draws(
+    name: str, kind: Any, term: Mapping[str, Any], teacher: Mapping[str, Any]
+) -> None:
+    weights: Mapping[str, Any] = term.get("token_weights") or {}
+    asking: Any = get_class(weights["_target_"]) if weights else None
+    if asking is not None and asking.needs_distribution:
+        raise UserError(
+            f"{name}.token_weights: {asking.__name__} reads the teacher's distribution, of which "
+            f"draws alone are stored: leave it out, or set teacher=live"
+        )
+    if issubclass(kind, SampledTerm) and term["num_samples"] != teacher["k"]:
+        raise UserError(
+            f"{name}.num_samples={term['num_samples']}, but the teacher stores "
+            f"teacher.k={teacher['k']} draws of each position: give both the same number"
         )
 
 
