@@ -7,7 +7,7 @@ import torch
 from conftest import SPECIAL, toy_examples, toy_model
 
 from nlg_distill.data.batch import IGNORE_INDEX, Author, collate, joined, with_targets
-from nlg_distill.decoding import sample
+from nlg_distill.decoding import LengthLimit, sample
 from nlg_distill.errors import UserError
 from nlg_distill.losses import nll
 from nlg_distill.targets import (
@@ -67,6 +67,29 @@ def test_every_source_gets_a_text_that_ends_and_is_shifted(name, batch, writers)
     assert not written.labels.requires_grad
 
 
+def test_a_text_that_a_limit_cut_has_no_end_to_learn(batch):
+    targets, ended = [[4, 5], [5, 6], [3], [4], [6]], [False, True, True, False, True]
+    written = with_targets(batch, targets, SPECIAL, Author.STUDENT, ended=ended)
+    whole = with_targets(batch, targets, SPECIAL, Author.STUDENT, ended=[True] * 5)
+    expected = [[4, 5], [5, 6, 2], [3, 2], [4], [6, 2]]
+    assert list(texts(written, Author.STUDENT).values()) == expected
+    assert (written.decoder_input_ids == whole.decoder_input_ids).all()
+
+
+@pytest.mark.parametrize("name", [*POLICIES, "replay"])
+def test_texts_that_never_end_are_trained_on_without_an_end(name, batch, writers):
+    for model in (writers.student, writers.teacher):
+        torch.nn.init.constant_(model.projection.bias[SPECIAL.end], -50.0)
+    replay = AdaptiveReplay(sampling=SAMPLING, step=1.0, tolerance=0.0)
+    replay.share = 1.0
+    policy = POLICIES.get(name, replay)
+    longest = (LengthLimit()(batch.source_mask) - 1).tolist()
+    for progress in (0.0, 1.0):  # a replay draws first, and then reads its buffer
+        own = texts(policy(batch, writers, progress), Author.STUDENT)
+        assert [len(text) for text in own.values()] == longest
+        assert not any(SPECIAL.end in text for text in own.values())
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_seed_decides_what_is_drawn(name, batch, writers):
     def draw(seed):
@@ -88,7 +111,8 @@ def test_two_texts_of_a_source_stand_side_by_side(batch, writers):
 
 def test_joined_batches_say_what_each_says_alone(batch):
     model = toy_model()
-    other = with_targets(batch, [[4], [5, 6], [3] * 9, [4], [6]], SPECIAL, Author.STUDENT)
+    targets, ended = [[4], [5, 6], [3] * 9, [4], [6]], [True] * 5
+    other = with_targets(batch, targets, SPECIAL, Author.STUDENT, ended=ended)
     both = joined(batch, other, SPECIAL)
     whole = nll(model(both).logits, both.labels).sum()
     parts = sum(nll(model(one).logits, one.labels).sum() for one in (batch, other))

@@ -46,12 +46,14 @@ class StepModel(Protocol):
 class Hypothesis:
     """A text the model wrote, without special tokens.
 
-    `log_prob` is the sum over its tokens in nats, the end token included when it was reached.
+    `log_prob` is the sum over its tokens in nats, the end token included. `ended` is False where
+    the length limit left no other token than the end: the model did not choose to stop there.
     """
 
     token_ids: list[int]
     log_prob: float
     score: float
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,12 @@ def beam_search(
         ends = tokens == special.end
 
         ending = (ends & best.isfinite())[:, :beam_size]
+        chosen = (limits > length).tolist()
         for row, rank in ending.nonzero().tolist():
             log_prob = best[row, rank].item()
             written = history[row, parents[row, rank]].tolist()
             score = log_prob / length**length_penalty
-            finished[sources[row]].append(Hypothesis(written, log_prob, score))
+            finished[sources[row]].append(Hypothesis(written, log_prob, score, chosen[row]))
 
         log_probs, live = best.masked_fill(ends, float("-inf")).topk(min(beam_size, best.shape[1]))
         parents, tokens = parents.gather(1, live), tokens.gather(1, live)
@@ -222,10 +225,10 @@ def sample(
 
     return [
         [
-            Hypothesis(token_ids, log_prob, log_prob / (len(token_ids) + 1))
-            for token_ids, log_prob in zip(texts, values, strict=True)
+            Hypothesis(ids, log_prob, log_prob / (len(ids) + 1), ended=len(ids) + 1 < longest)
+            for ids, log_prob in zip(texts, values, strict=True)
         ]
-        for texts, values in zip(written, log_probs.tolist(), strict=True)
+        for texts, values, longest in zip(written, log_probs.tolist(), limits.tolist(), strict=True)
     ]
 
 

@@ -6,7 +6,7 @@ https://arxiv.org/abs/2503.07067: terms of the objective choose by `written_by`.
 
 from collections.abc import Sequence
 
-from nlg_distill.data.batch import Author, Batch, joined, with_targets
+from nlg_distill.data.batch import Author, Batch, joined
 from nlg_distill.data.corpus import Pair
 from nlg_distill.targets.policy import Beam, Sampling, TargetsPolicy, TeacherText, Writers
 
@@ -31,7 +31,5 @@ class ContrastivePairs(TargetsPolicy):
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The batch with both texts of every source."""
         teachers: Batch = super().forward(batch, writers, progress)
-        found = self.sampling.write(writers.student, batch, writers.special)
-        texts = [hypotheses[0].token_ids for hypotheses in found]
-        own = with_targets(batch, texts, writers.special, Author.STUDENT)
+        own = self.sampling.rewrite(writers.student, batch, writers.special)
         return joined(teachers, own, writers.special)

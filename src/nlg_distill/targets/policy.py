@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from nlg_distill.data.batch import Author, Batch, SpecialIds
+from nlg_distill.data.batch import Author, Batch, SpecialIds, with_targets
 from nlg_distill.data.corpus import Pair
 from nlg_distill.decoding import Hypothesis, beam_search, sample
 from nlg_distill.models import EncoderDecoder
@@ -72,6 +72,12 @@ class Sampling:
             top_k=self.top_k,
             top_p=self.top_p,
         )
+
+    def rewrite(self, model: Any, batch: Batch, special: SpecialIds) -> Batch:
+        """The batch's sources with a text drawn for each in place of its target."""
+        found = [hypotheses[0] for hypotheses in self.write(model, batch, special)]
+        texts, ended = [h.token_ids for h in found], [h.ended for h in found]
+        return with_targets(batch, texts, special, Author.STUDENT, ended=ended)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ class AdaptiveReplay(TargetsPolicy):
         self.sampling, self.step, self.tolerance = sampling, step, tolerance
         self.share = 0.0
         self.last_nll = float("inf")
-        self.texts: dict[int, list[int]] = {}
+        self.texts: dict[int, tuple[list[int], bool]] = {}  # and whether the text ended
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The batch with gold text, new text or text from the buffer."""
@@ -51,10 +51,10 @@ class AdaptiveReplay(TargetsPolicy):
         numbers = batch.example_ids.tolist()
         if new < 1 - progress or any(number not in self.texts for number in numbers):
             found = self.sampling.write(writers.student, batch, writers.special)
-            drawn = (hypotheses[0].token_ids for hypotheses in found)
+            drawn = ((hypotheses[0].token_ids, hypotheses[0].ended) for hypotheses in found)
             self.texts |= dict(zip(numbers, drawn, strict=True))
-        texts = [self.texts[number] for number in numbers]
-        return with_targets(batch, texts, writers.special, Author.STUDENT)
+        texts, ended = zip(*(self.texts[number] for number in numbers), strict=True)
+        return with_targets(batch, texts, writers.special, Author.STUDENT, ended=ended)
 
     def after_validation(self, nll: float) -> None:
         """Raises the share where the loss on gold text rose."""

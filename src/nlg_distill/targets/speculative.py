@@ -8,7 +8,7 @@ the teacher's, later nearly the student's.
 
 from functools import partial
 
-from nlg_distill.data.batch import Author, Batch, with_targets
+from nlg_distill.data.batch import Author, Batch
 from nlg_distill.errors import UserError
 from nlg_distill.targets.combined import CombinedWriter, verified
 from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
@@ -36,6 +36,4 @@ class SpeculativeSamples(TargetsPolicy):
         """The sources with the common texts."""
         assert writers.teacher is not None
         writer = CombinedWriter(writers.student, writers.teacher, partial(verified, k=self.k))
-        found = self.sampling.write(writer, batch, writers.special)
-        texts = [hypotheses[0].token_ids for hypotheses in found]
-        return with_targets(batch, texts, writers.special, Author.STUDENT)
+        return self.sampling.rewrite(writer, batch, writers.special)

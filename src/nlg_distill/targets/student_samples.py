@@ -5,7 +5,7 @@ Agarwal et al., "On-Policy Distillation of Language Models: Learning from Self-G
 through the drawing.
 """
 
-from nlg_distill.data.batch import Author, Batch, with_targets
+from nlg_distill.data.batch import Author, Batch
 from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
 
 
@@ -23,6 +23,4 @@ class StudentSamples(TargetsPolicy):
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The sources with the student's texts."""
-        found = self.sampling.write(writers.student, batch, writers.special)
-        texts = [hypotheses[0].token_ids for hypotheses in found]
-        return with_targets(batch, texts, writers.special, Author.STUDENT)
+        return self.sampling.rewrite(writers.student, batch, writers.special)

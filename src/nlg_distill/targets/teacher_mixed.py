@@ -8,7 +8,7 @@ importance weights are the business of the loss `policy_gradient`.
 
 from functools import partial
 
-from nlg_distill.data.batch import Author, Batch, joined, with_targets
+from nlg_distill.data.batch import Author, Batch, joined
 from nlg_distill.errors import UserError
 from nlg_distill.targets.combined import CombinedWriter, mixed
 from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
@@ -37,9 +37,6 @@ class TeacherMixedSamples(TargetsPolicy):
         assert writers.teacher is not None
         combine = partial(mixed, share=self.alpha)
         writer = CombinedWriter(writers.student, writers.teacher, combine)
-        found = self.sampling.write(
-            writer if self.alpha else writers.student, batch, writers.special
-        )
-        texts = [hypotheses[0].token_ids for hypotheses in found]
-        own = with_targets(batch, texts, writers.special, Author.STUDENT)
+        drawing = writer if self.alpha else writers.student
+        own = self.sampling.rewrite(drawing, batch, writers.special)
         return joined(batch, own, writers.special)
