@@ -194,10 +194,27 @@ def test_replay_draws_at_first_and_reads_its_buffer_at_the_end(batch, writers):
         (lambda: Mixture(share=0.5, own=Gold(), otherwise=Gold()), "takes an online policy"),
         (lambda: SpeculativeSamples(k=0, sampling=SAMPLING), "k must be at least 1, got 0"),
         (lambda: TeacherMixedSamples(alpha=1.0, sampling=SAMPLING), r"alpha must be in \[0, 1\)"),
-        (lambda: TeacherSamples(writing=Sampling(num_hypotheses=2)), "must be 1, got 2"),
         (lambda: AdaptiveReplay(sampling=SAMPLING, step=0.0, tolerance=0.0), "step must be in"),
     ],
 )
 def test_settings_out_of_range_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda sampling: TeacherSamples(writing=sampling),
+        lambda sampling: StudentSamples(sampling=sampling),
+        lambda sampling: SpeculativeSamples(k=3, sampling=sampling),
+        lambda sampling: TeacherMixedSamples(alpha=0.2, sampling=sampling),
+        lambda sampling: AdaptiveReplay(sampling=sampling, step=0.1, tolerance=0.0),
+        lambda sampling: ContrastivePairs(
+            writing=Beam(beam_size=1, num_hypotheses=1), sampling=sampling
+        ),
+    ],
+)
+def test_several_drawn_texts_for_a_source_are_refused(make):
+    with pytest.raises(UserError, match="num_hypotheses must be 1, got 2"):
+        make(Sampling(num_hypotheses=2))

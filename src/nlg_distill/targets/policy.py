@@ -10,6 +10,7 @@ from torch import nn
 from nlg_distill.data.batch import Author, Batch, SpecialIds, with_targets
 from nlg_distill.data.corpus import Pair
 from nlg_distill.decoding import Hypothesis, beam_search, sample
+from nlg_distill.errors import UserError
 from nlg_distill.models import EncoderDecoder
 
 
@@ -73,6 +74,18 @@ class Sampling:
             top_p=self.top_p,
         )
 
+    def require_one_text(self) -> None:
+        """Refuses several texts for a source, where all but the first would be lost.
+
+        Raises:
+            UserError: if `num_hypotheses` is not 1.
+        """
+        if self.num_hypotheses != 1:
+            raise UserError(
+                f"num_hypotheses must be 1, got {self.num_hypotheses}: of the texts drawn for a "
+                f"source, only the first would be trained on"
+            )
+
     def rewrite(self, model: Any, batch: Batch, special: SpecialIds) -> Batch:
         """The batch's sources with a text drawn for each in place of its target."""
         found = [hypotheses[0] for hypotheses in self.write(model, batch, special)]
@@ -127,3 +140,19 @@ class TargetsPolicy(nn.Module):
 
     def after_validation(self, nll: float) -> None:
         """Told after every validation the student's loss on gold text, in nats per token."""
+
+
+class OnlinePolicy(TargetsPolicy):
+    """Draws one text for a source during training; the base of all that do."""
+
+    online = True
+
+    def __init__(self, *, sampling: Sampling) -> None:
+        """`sampling` is how texts are drawn.
+
+        Raises:
+            UserError: if it draws more than one text for a source.
+        """
+        super().__init__()
+        sampling.require_one_text()
+        self.sampling = sampling

@@ -11,14 +11,13 @@ from functools import partial
 from nlg_distill.data.batch import Author, Batch
 from nlg_distill.errors import UserError
 from nlg_distill.targets.combined import CombinedWriter, verified
-from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+from nlg_distill.targets.policy import OnlinePolicy, Sampling, Writers
 
 
-class SpeculativeSamples(TargetsPolicy):
+class SpeculativeSamples(OnlinePolicy):
     """Each batch's sources, with texts that both models write together."""
 
     author = Author.STUDENT
-    online = True
     needs_live_teacher = True
 
     def __init__(self, *, k: int, sampling: Sampling) -> None:
@@ -27,10 +26,10 @@ class SpeculativeSamples(TargetsPolicy):
         Raises:
             UserError: if `k` is not positive.
         """
-        super().__init__()
+        super().__init__(sampling=sampling)
         if k < 1:
             raise UserError(f"k must be at least 1, got {k}")
-        self.k, self.sampling = k, sampling
+        self.k = k
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The sources with the common texts."""

@@ -6,20 +6,14 @@ through the drawing.
 """
 
 from nlg_distill.data.batch import Author, Batch
-from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+from nlg_distill.targets.policy import OnlinePolicy, Writers
 
 
-class StudentSamples(TargetsPolicy):
+class StudentSamples(OnlinePolicy):
     """Each batch's sources, with texts that the student as it is now draws for them."""
 
     author = Author.STUDENT
-    online = True
     needs_trained_student = True
-
-    def __init__(self, *, sampling: Sampling) -> None:
-        """`sampling` is how the student draws."""
-        super().__init__()
-        self.sampling = sampling
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The sources with the student's texts."""

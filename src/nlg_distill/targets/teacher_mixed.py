@@ -11,14 +11,13 @@ from functools import partial
 from nlg_distill.data.batch import Author, Batch, joined
 from nlg_distill.errors import UserError
 from nlg_distill.targets.combined import CombinedWriter, mixed
-from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+from nlg_distill.targets.policy import OnlinePolicy, Sampling, Writers
 
 
-class TeacherMixedSamples(TargetsPolicy):
+class TeacherMixedSamples(OnlinePolicy):
     """Texts that both models write together, beside the gold texts of the same sources."""
 
     beside = frozenset({Author.STUDENT})
-    online = True
     needs_live_teacher = True
 
     def __init__(self, *, alpha: float, sampling: Sampling) -> None:
@@ -27,10 +26,10 @@ class TeacherMixedSamples(TargetsPolicy):
         Raises:
             UserError: if it is outside.
         """
-        super().__init__()
+        super().__init__(sampling=sampling)
         if not 0 <= alpha < 1:
             raise UserError(f"alpha must be in [0, 1), got {alpha}")
-        self.alpha, self.sampling = alpha, sampling
+        self.alpha = alpha
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """Every source twice: with its gold text, and with the text drawn now."""
