@@ -187,11 +187,26 @@ def test_replay_draws_at_first_and_reads_its_buffer_at_the_end(batch, writers):
     assert resumed.share == 1.0
 
 
+def mixture(own, otherwise=None):
+    return Mixture(share=0.5, own=own, otherwise=otherwise or Gold())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Mixture(share=1.0, own=POLICIES["student"], otherwise=Gold()), "between 0 and 1"),
-        (lambda: Mixture(share=0.5, own=Gold(), otherwise=Gold()), "takes an online policy"),
+        (lambda: mixture(Gold()), "own=Gold is not the student's own text alone"),
+        (lambda: mixture(POLICIES["speculative"]), "own=SpeculativeSamples is not"),
+        (lambda: mixture(POLICIES["teacher_mixed"]), "own=TeacherMixedSamples is not"),
+        (lambda: mixture(POLICIES["contrastive"]), "own=ContrastivePairs is not"),
+        (
+            lambda: mixture(AdaptiveReplay(sampling=SAMPLING, step=0.1, tolerance=0.0)),
+            "own=AdaptiveReplay is not",
+        ),
+        (
+            lambda: mixture(POLICIES["student"], POLICIES["student"]),
+            "otherwise=StudentSamples writes during training",
+        ),
         (lambda: SpeculativeSamples(k=0, sampling=SAMPLING), "k must be at least 1, got 0"),
         (lambda: TeacherMixedSamples(alpha=1.0, sampling=SAMPLING), r"alpha must be in \[0, 1\)"),
         (lambda: AdaptiveReplay(sampling=SAMPLING, step=0.0, tolerance=0.0), "step must be in"),
