@@ -7,7 +7,7 @@ import torch
 from conftest import SPECIAL, toy_examples, toy_model
 
 from nlg_distill.data.batch import IGNORE_INDEX, Author, collate, joined, with_targets
-from nlg_distill.decoding import LengthLimit, sample
+from nlg_distill.decoding import LengthLimit, greedy_search, sample
 from nlg_distill.errors import UserError
 from nlg_distill.losses import nll
 from nlg_distill.targets import (
@@ -134,6 +134,40 @@ def test_verified_is_propose_then_replace(k):
     torch.testing.assert_close(verified(student, teacher, k=k).exp(), torch.tensor(expected))
 
 
+@pytest.mark.parametrize(
+    "settings", [{"sampling_temperature": 0.5}, {"top_k": 2}, {"top_p": 0.5}, {}]
+)
+def test_sampling_sharpens_what_the_student_proposes_and_not_what_the_teacher_says(settings):
+    q = torch.tensor([0.05, 0.05, 0.4, 0.25, 0.15, 0.1])
+    p = torch.tensor([0.02, 0.03, 0.1, 0.4, 0.3, 0.15])
+    student, teacher = q.log(), p.log()
+    q[:2] = 0  # padding and the like are never proposed
+    if "sampling_temperature" in settings:
+        q = q**2
+    elif settings:  # the two largest are also the fewest with half of the mass
+        q[q < q.topk(2).values[1]] = 0
+    q = (q / q.sum()).tolist()
+    policy = SpeculativeSamples(k=2, sampling=Sampling(**settings))
+    rejected = q[2] + q[5]
+    expected = [(q[t] if t in (3, 4) else 0.0) + rejected * p[t].item() for t in range(6)]
+    found = policy.combine(student, teacher, no_text=[0, 1]).exp()
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_a_student_that_is_never_corrected_writes_what_its_sampling_says(batch, writers):
+    policy = SpeculativeSamples(k=7, sampling=Sampling(top_k=1))
+    drawn = [texts(policy(batch, writers, 0.0), Author.STUDENT) for _ in range(2)]
+    found = greedy_search(writers.student, batch.source_ids, batch.source_mask, SPECIAL)
+    greedy = with_targets(
+        batch,
+        [h.token_ids for [h] in found],
+        SPECIAL,
+        Author.STUDENT,
+        ended=[h.ended for [h] in found],
+    )
+    assert drawn == [texts(greedy, Author.STUDENT)] * 2
+
+
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
 def test_mixed_is_the_mean_of_probabilities(share):
     student, teacher = distributions()
@@ -207,6 +241,9 @@ def mixture(own, otherwise=None):
             lambda: mixture(POLICIES["student"], POLICIES["student"]),
             "otherwise=StudentSamples writes during training",
         ),
+        (lambda: Sampling(sampling_temperature=0.0), "sampling_temperature must be positive"),
+        (lambda: Sampling(top_k=0), "top_k must be at least 1, got 0"),
+        (lambda: Sampling(top_p=1.5), r"top_p must be in \(0, 1\], got 1.5"),
         (lambda: SpeculativeSamples(k=0, sampling=SAMPLING), "k must be at least 1, got 0"),
         (lambda: TeacherMixedSamples(alpha=1.0, sampling=SAMPLING), r"alpha must be in \[0, 1\)"),
         (lambda: AdaptiveReplay(sampling=SAMPLING, step=0.0, tolerance=0.0), "step must be in"),

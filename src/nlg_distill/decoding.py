@@ -179,11 +179,9 @@ def sample(
         special: ids of the tokens that are not text.
         generator: where the randomness comes from, on the model's device.
         num_hypotheses: texts per source, drawn independently.
-        sampling_temperature: divides the logits; above 0.
-        top_k: draw from the `top_k` most probable tokens alone.
-        top_p: draw from the fewest most probable tokens whose mass reaches `top_p`, in (0, 1].
-            Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
-            https://arxiv.org/abs/1904.09751, section 3.1.
+        sampling_temperature: see `sharpened`.
+        top_k: see `sharpened`.
+        top_p: see `sharpened`.
         limit: longest text for a source.
 
     Returns:
@@ -193,12 +191,6 @@ def sample(
     Raises:
         UserError: if a number is out of its range.
     """
-    if sampling_temperature <= 0:
-        raise UserError(f"sampling_temperature must be positive, got {sampling_temperature}")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k must be at least 1, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p must be in (0, 1], got {top_p}")
     if num_hypotheses < 1:
         raise UserError(f"num_hypotheses must be at least 1, got {num_hypotheses}")
     device = source_ids.device
@@ -216,7 +208,10 @@ def sample(
         length += 1
         output, state = model.step(tokens, state)
         following = _next_log_probs(output, special, must_end=limits == length)
-        choice = _truncate(following / sampling_temperature, top_k, top_p).softmax(dim=-1)
+        drawn = sharpened(
+            following, sampling_temperature=sampling_temperature, top_k=top_k, top_p=top_p
+        )
+        choice = drawn.softmax(dim=-1)
         tokens = torch.multinomial(choice.flatten(0, 1), 1, generator=generator).view(shape)
         log_probs += following.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~going, 0.0)
         going &= tokens != special.end
@@ -232,9 +227,33 @@ def sample(
     ]
 
 
-def _truncate(
-    logits: Float[Tensor, "sources beam vocab"], top_k: int | None, top_p: float | None
-) -> Float[Tensor, "sources beam vocab"]:
+def sharpened(
+    logits: Float[Tensor, "*tokens vocab"],
+    *,
+    sampling_temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Float[Tensor, "*tokens vocab"]:
+    """Logits of the distribution that a token is drawn from; `-inf` where it is not drawn.
+
+    Args:
+        logits: the model's own.
+        sampling_temperature: divides the logits; above 0.
+        top_k: draw from the `top_k` most probable tokens alone.
+        top_p: draw from the fewest most probable tokens whose mass reaches `top_p`, in (0, 1].
+            Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
+            https://arxiv.org/abs/1904.09751, section 3.1.
+
+    Raises:
+        UserError: if a number is out of its range.
+    """
+    if sampling_temperature <= 0:
+        raise UserError(f"sampling_temperature must be positive, got {sampling_temperature}")
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p must be in (0, 1], got {top_p}")
+    logits = logits / sampling_temperature
     if top_k is not None and top_k < logits.shape[-1]:
         smallest = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < smallest, float("-inf"))

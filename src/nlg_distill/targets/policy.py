@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from nlg_distill.data.batch import Author, Batch, SpecialIds, with_targets
 from nlg_distill.data.corpus import Pair
-from nlg_distill.decoding import Hypothesis, beam_search, sample
+from nlg_distill.decoding import Hypothesis, beam_search, sample, sharpened
 from nlg_distill.errors import UserError
 from nlg_distill.models import EncoderDecoder
 
@@ -57,6 +58,19 @@ class Sampling:
     sampling_temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what the types cannot say."""
+        self.sharpened(torch.zeros(2))
+
+    def sharpened(self, logits: Float[Tensor, "*tokens vocab"]) -> Float[Tensor, "*tokens vocab"]:
+        """Logits of the distribution that tokens are drawn from, where a model's are these."""
+        return sharpened(
+            logits,
+            sampling_temperature=self.sampling_temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
 
     def write(self, model: Any, batch: Batch, special: SpecialIds) -> list[list[Hypothesis]]:
         """For each source the texts in the order drawn."""
