@@ -49,7 +49,10 @@ def test_validation_bleu_is_of_each_text_and_its_own_reference(trainer, module):
     references = ["1 2 3 4 5 6", "7 8 9 10 11 12"]
     watcher = BleuOnValidation(Numbers(), references)
     batch = collate([Example(1, [3], [3]), Example(0, [3], [3])], SPECIAL)
-    found = [Hypothesis([7, 8, 9, 10, 11], -1.0, -1.0), Hypothesis([1, 2, 3, 4, 5], -1.0, -1.0)]
+    found = [
+        Hypothesis([7, 8, 9, 10, 11], -1.0, -1.0, ended=True),
+        Hypothesis([1, 2, 3, 4, 5], -1.0, -1.0, ended=True),
+    ]
     watcher.on_validation_batch_end(trainer, module, {"hypotheses": found}, batch, 0)
     watcher.on_validation_epoch_end(trainer, module)
     expected = corpus_bleu(["1 2 3 4 5", "7 8 9 10 11"], references)

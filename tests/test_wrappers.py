@@ -146,7 +146,7 @@ def test_stored_draws_are_weighted_by_what_the_student_finds_hard():
     expected = sampled_kl(STUDENT, draws) * weights(output(STUDENT), signal, batch)
     torch.testing.assert_close(term.per_token(output(STUDENT), signal, batch), expected)
     term.token_weights = TeacherEntropyWeights()
-    with pytest.raises(UserError, match="the teacher's whole distribution.*set teacher=live"):
+    with pytest.raises(UserError, match=r"the teacher's whole distribution.*set teacher=live"):
         term.per_token(output(STUDENT), signal, batch)
 
 

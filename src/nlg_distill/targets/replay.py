@@ -13,14 +13,13 @@ import torch
 
 from nlg_distill.data.batch import Author, Batch, with_targets
 from nlg_distill.errors import UserError
-from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+from nlg_distill.targets.policy import OnlinePolicy, Sampling, Writers
 
 
-class AdaptiveReplay(TargetsPolicy):
+class AdaptiveReplay(OnlinePolicy):
     """Gold text at first, the student's more and more, new or replayed."""
 
     beside = frozenset({Author.STUDENT})
-    online = True
 
     def __init__(self, *, sampling: Sampling, step: float, tolerance: float) -> None:
         """Starts with gold text alone and an empty buffer.
@@ -33,15 +32,15 @@ class AdaptiveReplay(TargetsPolicy):
         Raises:
             UserError: if `step` is outside its range or `tolerance` negative.
         """
-        super().__init__()
+        super().__init__(sampling=sampling)
         if not 0 < step <= 1:
             raise UserError(f"step must be in (0, 1], got {step}")
         if tolerance < 0:
             raise UserError(f"tolerance must not be negative, got {tolerance}")
-        self.sampling, self.step, self.tolerance = sampling, step, tolerance
+        self.step, self.tolerance = step, tolerance
         self.share = 0.0
         self.last_nll = float("inf")
-        self.texts: dict[int, list[int]] = {}
+        self.texts: dict[int, tuple[list[int], bool]] = {}  # and whether the text ended
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The batch with gold text, new text or text from the buffer."""
@@ -51,10 +50,10 @@ class AdaptiveReplay(TargetsPolicy):
         numbers = batch.example_ids.tolist()
         if new < 1 - progress or any(number not in self.texts for number in numbers):
             found = self.sampling.write(writers.student, batch, writers.special)
-            drawn = (hypotheses[0].token_ids for hypotheses in found)
+            drawn = ((hypotheses[0].token_ids, hypotheses[0].ended) for hypotheses in found)
             self.texts |= dict(zip(numbers, drawn, strict=True))
-        texts = [self.texts[number] for number in numbers]
-        return with_targets(batch, texts, writers.special, Author.STUDENT)
+        texts, ended = zip(*(self.texts[number] for number in numbers), strict=True)
+        return with_targets(batch, texts, writers.special, Author.STUDENT, ended=ended)
 
     def after_validation(self, nll: float) -> None:
         """Raises the share where the loss on gold text rose."""
