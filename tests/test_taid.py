@@ -116,7 +116,7 @@ def test_no_gradient_flows_through_the_intermediate_teacher():
 @pytest.mark.parametrize("wrapper", ["linear_anneal", "temperature_schedule"])
 def test_what_changes_of_its_own_is_not_its_argument(wrapper):
     cfg = compose(["loss=[nll,taid]", f"+wrapper@loss.taid={wrapper}"])
-    with pytest.raises(UserError, match="is not an argument of nlg_distill.losses.TAIDTerm"):
+    with pytest.raises(UserError, match=r"is not an argument of nlg_distill\.losses\.TAIDTerm"):
         check(cfg)
 
 

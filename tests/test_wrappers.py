@@ -1,6 +1,7 @@
 """What is wrapped around a divergence: schedules, standardised logits, weights of tokens."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -67,6 +68,24 @@ def test_a_temperature_schedule_reaches_the_loss():
         term.begin_step(progress)
         expected = forward_kl(STUDENT, TEACHER, temperature=temperature)
         torch.testing.assert_close(values(term, STUDENT, TEACHER), expected)
+
+
+@pytest.mark.parametrize("ends", [(2.0, 0.0), (0.0, 2.0)])
+@pytest.mark.parametrize("name", ["forward_kl", "sampled_kl"])
+def test_a_schedule_that_ends_at_no_temperature_is_refused_before_a_start(name, ends):
+    term = configured(name)
+    term.rehearse()
+    term.temperature = LinearSchedule(start=ends[0], end=ends[1])
+    with pytest.raises(UserError, match=r"temperature must be positive, got 0\.0"):
+        term.rehearse()
+
+
+def test_a_temperature_beside_a_schedule_is_refused():
+    softened = partial(forward_kl, temperature=2.0)
+    falling = LinearSchedule(start=4.0, end=1.0)
+    DivergenceTerm(loss=partial(forward_kl, temperature=1.0), temperature=falling)
+    with pytest.raises(UserError, match=r"loss\.temperature=2\.0 has no effect beside a schedule"):
+        DivergenceTerm(loss=softened, temperature=falling)
 
 
 def test_standardised_logits_do_not_depend_on_scale_and_shift():
@@ -146,7 +165,7 @@ def test_stored_draws_are_weighted_by_what_the_student_finds_hard():
     expected = sampled_kl(STUDENT, draws) * weights(output(STUDENT), signal, batch)
     torch.testing.assert_close(term.per_token(output(STUDENT), signal, batch), expected)
     term.token_weights = TeacherEntropyWeights()
-    with pytest.raises(UserError, match="the teacher's whole distribution.*set teacher=live"):
+    with pytest.raises(UserError, match=r"the teacher's whole distribution.*set teacher=live"):
         term.per_token(output(STUDENT), signal, batch)
 
 

@@ -15,7 +15,6 @@ from nlg_distill.losses.term import Schedule, Term
 from nlg_distill.models.output import ModelOutput
 from nlg_distill.teachers.signal import TeacherSignal
 
-
 REMEDY = (
     "learns from texts drawn from the models' own distributions: set targets=teacher_mixed, or "
     "targets=student_samples loss.policy_gradient.alpha=0 with targets.sampling at temperature 1 "

@@ -89,9 +89,7 @@ def _check_term(
         )
 
 
-def _check_draws(
-    name: str, kind: Any, term: Mapping[str, Any], teacher: Mapping[str, Any]
-) -> None:
+def _check_draws(name: str, kind: Any, term: Mapping[str, Any], teacher: Mapping[str, Any]) -> None:
     weights: Mapping[str, Any] = term.get("token_weights") or {}
     asking: Any = get_class(weights["_target_"]) if weights else None
     if asking is not None and asking.needs_distribution:
