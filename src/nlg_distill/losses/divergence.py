@@ -81,7 +81,7 @@ class DivergenceTerm(Term):
         """The values times the token weights, if there are any."""
         if self.token_weights is None:
             return values
-        return values * self.token_weights(student, signal, batch)
+        return values * self.token_weights(student, signal, batch, self.mask(batch))
 
     def settings(self, progress: float) -> dict[str, float]:
         """What the loss is told beside its own settings."""
