@@ -1,7 +1,7 @@
 """Cosine distance of hidden states.
 
 Sanh, Debut, Chaumond and Wolf, "DistilBERT, a distilled version of BERT: smaller, faster, cheaper
-and lighter", 2019, https://arxiv.org/abs/1910.01108, section 3.
+and lighter", 2019, https://arxiv.org/abs/1910.01108, section 2.
 """
 
 from jaxtyping import Float

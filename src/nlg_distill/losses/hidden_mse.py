@@ -1,7 +1,7 @@
 """Squared error of hidden states.
 
 Jiao et al., "TinyBERT: Distilling BERT for Natural Language Understanding", 2020,
-https://arxiv.org/abs/1909.10351, section 3.1, "Hidden states based distillation".
+https://arxiv.org/abs/1909.10351, the part "Hidden states based distillation".
 """
 
 from jaxtyping import Float

@@ -61,7 +61,7 @@ class StudentLossWeights:
     """1 at the positions that the student finds hardest of those that the term counts, 0 elsewhere.
 
     Wang et al., "Selective Knowledge Distillation for Neural Machine Translation", 2021,
-    https://arxiv.org/abs/2105.12967, section 4.2 (batch level). The choice is made within a
+    https://arxiv.org/abs/2105.12967, the batch-level selection. The choice is made within a
     micro-batch, so it is the one place where a loss depends on how a batch is split.
     """
 
