@@ -17,10 +17,10 @@ def hidden_cosine(
 ) -> Float[Tensor, "*positions"]:
     r"""Per-position $1 - \cos(h^S, h^T)$, in [0, 2], without unit. Lengths do not matter.
 
-    Deviation: DistilBERT's student has the teacher's width, and no projection.
+    Deviation: DistilBERT's student has the teacher's width; here another is projected to it.
 
     Args:
-        student_states: already projected to the teacher's width; gradients flow through these.
+        student_states: of the teacher's width, projected if need be; gradients flow through these.
         teacher_states: of the same width.
 
     Returns:
