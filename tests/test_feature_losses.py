@@ -45,15 +45,9 @@ def value(term, student, teacher, batch):
     return term(student(batch), signal, batch)
 
 
-def identity(term):
-    for projection in getattr(term, "projections", []):
-        nn.init.eye_(projection.weight)
-    return term
-
-
 def test_is_zero_with_zero_gradient_where_student_equals_teacher(name, batch):
     model = models()[0]
-    found = value(identity(configured(name)), model, model, batch)
+    found = value(configured(name), model, model, batch)
     assert found.abs() <= 1e-5
     found.backward()
     slopes = [p.grad.abs().max() for p in model.parameters() if p.grad is not None]
@@ -157,7 +151,7 @@ def sizes_of(term):
 
 def test_what_stands_at_source_and_at_target_is_summed_apart(batch):
     student, teacher = models(6, 6)
-    both = identity(configured("hidden_mse"))
+    both = configured("hidden_mse")
     mine, other = student(batch).features.hidden_states, teacher(batch).features.hidden_states
     squares = {side: (mine[side] - other[side]).square().mean(-1) for side in mine}
     expected = squares["encoder"][batch.source_mask].sum()
@@ -173,6 +167,19 @@ def test_projections_are_trained_by_the_term_and_keep_lengths():
     assert {*term.state_dict()} == {"projections.0.weight", "projections.1.weight"}
     states = torch.randn(5, 4)
     torch.testing.assert_close(term.projections[0](states).norm(dim=-1), states.norm(dim=-1))
+
+
+@pytest.mark.parametrize("name", ["hidden_mse", "hidden_cosine"])
+def test_states_of_equal_width_are_compared_without_a_projection(name, batch):
+    student, teacher = models(6, 6)
+    term = configured(name)
+    assert not list(term.parameters())
+    assert not term.state_dict()
+    mine, other = (model(batch).features.hidden_states for model in (student, teacher))
+    distance = {side: term.loss(mine[side], other[side]) for side in mine}
+    expected = distance["encoder"][batch.source_mask].sum()
+    expected = expected + distance["decoder"][batch.target_mask].sum()
+    torch.testing.assert_close(value(term, student, teacher, batch), expected)
 
 
 def test_hidden_losses_by_hand():
@@ -280,10 +287,8 @@ def test_features_of_other_models_take_any_layers(batch):
     states = torch.randn(*batch.labels.shape, 6)
     student = ModelOutput(states, nn.Identity(), Features({"decoder.1": states}))
     teacher = replace(student, features=Features({"decoder.3": states + 2.0}))
-    term = identity(
-        HiddenStateTerm(
-            loss=hidden_mse, layers={"decoder.1": "decoder.3"}, student_size=6, teacher_size=6
-        )
+    term = HiddenStateTerm(
+        loss=hidden_mse, layers={"decoder.1": "decoder.3"}, student_size=6, teacher_size=6
     )
     found = term(student, TeacherSignal(teacher), batch)
     torch.testing.assert_close(found, 4.0 * batch.target_mask.sum())

@@ -171,6 +171,8 @@ def test_top_k_kl_keeps_k_of_a_dense_teacher_and_of_a_sparse_one():
     torch.testing.assert_close(values(everything, STUDENT, TEACHER), forward_kl(STUDENT, TEACHER))
     with pytest.raises(UserError, match="k must be at least 1, got 0"):
         TopKTerm(k=0, loss=forward_kl)
+    with pytest.raises(UserError, match=r"at temperature 1, got loss\.temperature=2\.0: leave"):
+        TopKTerm(k=3, loss=partial(forward_kl, temperature=2.0))
 
 
 def test_a_vocabulary_smaller_than_k_leaves_nothing_over_in_float32():

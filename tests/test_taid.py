@@ -13,7 +13,7 @@ from nlg_distill.losses import Objective, TAIDTerm, taid
 
 
 def by_the_paper(losses, start=0.4, momentum=0.99, step=5e-4):
-    """Algorithm 1 in plain numbers: t after each step."""
+    """The paper's update in plain numbers: t after each step."""
     t, trend, previous, found = start, 0.0, None, []
     for number, loss in enumerate(losses):
         t = max(t, start + (1 - start) * number / len(losses))

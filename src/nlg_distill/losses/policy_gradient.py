@@ -1,7 +1,7 @@
 """Reverse KL of whole texts, by policy gradient: MiniLLM.
 
 Gu et al., "MiniLLM: Knowledge Distillation of Large Language Models", 2024,
-https://arxiv.org/abs/2306.08543, section 2.2.
+https://arxiv.org/abs/2306.08543, the part on the optimization with policy gradient.
 """
 
 import torch

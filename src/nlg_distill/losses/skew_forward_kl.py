@@ -1,7 +1,7 @@
 """Skew forward KL.
 
 Ko, Kim, Chen and Yun, "DistiLLM: Towards Streamlined Distillation for Large Language Models", 2024,
-https://arxiv.org/abs/2402.03898, section 3.1.
+https://arxiv.org/abs/2402.03898, the definition of the skew KL divergence.
 """
 
 from jaxtyping import Float
@@ -42,9 +42,7 @@ def skew_forward_kl(
     """
     if not isinstance(alpha, Tensor) and not 0 <= alpha < 1:
         raise UserError(f"alpha must be in [0, 1), got {alpha}")
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     mixture = log_mixture(teacher, student, alpha)
     return tau_squared(temperature, scale_by_temperature) * kl(teacher, mixture)

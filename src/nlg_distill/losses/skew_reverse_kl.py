@@ -1,9 +1,9 @@
 """Skew reverse KL.
 
 Ko, Kim, Chen and Yun, "DistiLLM: Towards Streamlined Distillation for Large Language Models", 2024,
-https://arxiv.org/abs/2402.03898, section 3.1. Ko et al., "DistiLLM-2: A Contrastive
-Approach Boosts the Distillation of LLMs", 2025, https://arxiv.org/abs/2503.07067, whose published
-code stops the gradient through the mixture.
+https://arxiv.org/abs/2402.03898, the definition of the skew reverse KL divergence. Ko et al.,
+"DistiLLM-2: A Contrastive Approach Boosts the Distillation of LLMs", 2025,
+https://arxiv.org/abs/2503.07067, whose published code stops the gradient through the mixture.
 """
 
 from jaxtyping import Float
@@ -49,9 +49,7 @@ def skew_reverse_kl(
         raise UserError(f"alpha must be in [0, 1), got {alpha}")
     if detach_mixture and not isinstance(alpha, Tensor) and alpha == 0:
         raise UserError("detach_mixture has no effect with alpha=0: no student is in the mixture")
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     mixture = log_mixture(student.detach() if detach_mixture else student, teacher, alpha)
     return tau_squared(temperature, scale_by_temperature) * kl(student, mixture)

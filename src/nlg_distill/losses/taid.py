@@ -1,8 +1,8 @@
 """Temporally adaptive interpolated distillation (TAID).
 
 Shing, Misaki, Bao, Yokoi and Akiba, "TAID: Temporally Adaptive Interpolated Distillation for
-Efficient Knowledge Transfer in Language Models", 2025, https://arxiv.org/abs/2501.16937, section 3
-and algorithm 1.
+Efficient Knowledge Transfer in Language Models", 2025, https://arxiv.org/abs/2501.16937, the
+intermediate teacher and the adaptive update of t.
 """
 
 import math
@@ -48,10 +48,8 @@ def taid(
     Raises:
         UserError: if `temperature` is not positive.
     """
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     # Log-probabilities are logits less a constant, and finite where a logit is -inf.
     between = ((1 - t) * student.detach() + t * teacher).log_softmax(dim=-1).clamp(min=LOWEST)
     return tau_squared(temperature, scale_by_temperature) * kl(between, student)

@@ -1,9 +1,9 @@
 """KL of how the values of attention are related to each other.
 
 Wang, Wei, Dong, Bao, Yang and Zhou, "MiniLM: Deep Self-Attention Distillation for Task-Agnostic
-Compression of Pre-Trained Transformers", 2020, https://arxiv.org/abs/2002.10957, section 3.2,
-equation 3. Relation heads: Wang, Bao, Huang, Dong and Wei, "MiniLMv2", 2021,
-https://arxiv.org/abs/2012.15828, section 3.1.
+Compression of Pre-Trained Transformers", 2020, https://arxiv.org/abs/2002.10957, the part
+"Self-Attention Value-Relation Transfer". Relation heads: Wang, Bao, Huang, Dong and Wei,
+"MiniLMv2", 2021, https://arxiv.org/abs/2012.15828.
 """
 
 import math

@@ -45,7 +45,7 @@ def mean_of_logits(
 
 def _beside(
     weights: Float[Tensor, " teachers"], log_distributions: Float[Tensor, "teachers *tokens vocab"]
-) -> Float[Tensor, "teachers ..."]:
+) -> Float[Tensor, "teachers *ones 1"]:
     """The weights on the same device, with an axis for each of the distributions'."""
     return weights.to(log_distributions).view(-1, *[1] * (log_distributions.dim() - 1))
 
