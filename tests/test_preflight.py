@@ -139,10 +139,10 @@ def check_and_plan(cfg, overrides):
             "loss.forward_kl.k=33 .*teacher.k=32: raise teacher.k",
         ),
         (
-            [*DRAWS, "teacher.k=12", "+wrapper@loss.sampled_kl=teacher_entropy_weights"],
+            [*DRAWS, "+wrapper@loss.sampled_kl=teacher_entropy_weights"],
             "loss.sampled_kl.token_weights: TeacherEntropyWeights reads .*set teacher=live",
         ),
-        (DRAWS, "loss.sampled_kl.num_samples=12, .*teacher.k=32 draws"),
+        ([*DRAWS, "teacher.k=12"], "loss.sampled_kl.num_samples=32, .*teacher.k=12 draws"),
         (["teacher=cached", "targets._target_=test_preflight.Writes"], "policy Writes asks"),
         (["teacher=text_only", "targets._target_=test_preflight.Writes"], "policy Writes asks"),
         (["teacher=cached", "targets._target_=test_preflight.Online"], "policy Online trains on"),
@@ -168,7 +168,7 @@ def test_what_a_source_cannot_give_is_refused_with_the_remedy(overrides, message
     [
         ["teacher=text_only", "experiment=seq_kd"],
         ["teacher=cached", "teacher.mode=samples", KL, f"{TERM}test_preflight.DrawnTerm"],
-        [*DRAWS, "teacher.k=12", "+wrapper@loss.sampled_kl=student_loss_weights"],
+        [*DRAWS, "+wrapper@loss.sampled_kl=student_loss_weights"],
         ["teacher=cached", "experiment=seq_kd_seq_inter_word_kd"],
         ["teacher=ensemble", KL, f"{TERM}nlg_distill.losses.VocabularyTerm"],
         ["teacher=ensemble", "targets._target_=test_preflight.Writes"],

@@ -149,7 +149,7 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
         assert earlier.data == cfg.data
     return Stage(
         name="student",
-        version=1,
+        version=2,
         config={
             "model": plain["student_model"],
             "training": plain["student_training"],
