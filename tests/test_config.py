@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import shlex
 import subprocess
 import sys
 
@@ -47,6 +48,10 @@ GIVEN = {  # what the user must give
     "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
     "loss/policy_gradient": ["targets=teacher_mixed"],
     "init/experiment": ["init.experiment=baseline"],
+    **{
+        f"targets/{name}": ["loss=[forward_kl]"]
+        for name in ("contrastive", "mixture", "replay", "student_samples")
+    },
     **{f"wrapper/{name}": ["loss=[nll,forward_kl]"] for name in names("wrapper")},
 }
 
@@ -126,9 +131,26 @@ def test_a_wrapper_of_a_term_that_is_not_in_the_run_is_refused():
         check(compose(["loss=[nll]", "+wrapper@loss.forward_kl=linear_anneal"]))
 
 
+COMMANDS = {
+    str(file): shlex.split(line.split("train.py ", 1)[1])
+    for file in FILES
+    for line in (CONF / file).read_text(encoding="utf-8").splitlines()[:2]
+    if line.startswith("# ") and "train.py " in line and file.parts[0] in GROUPS
+}
+assert len(COMMANDS) > 40
+
+
+@pytest.mark.parametrize("file", COMMANDS)
+def test_the_command_that_a_config_gives_works(file):
+    overrides = COMMANDS[file]
+    cfg = compose(overrides)
+    check(cfg)
+    assert plan(cfg, overrides).scores.key
+
+
 def test_the_axes_are_independent():
     losses = names("loss")
-    chosen = [["nll"], ["nll", "forward_kl"], losses]
+    chosen = [["forward_kl"], ["nll", "forward_kl"], losses]
     inits = [["init=random"], ["init=experiment", "init.experiment=seq_kd"]]
     keys = set()
     for targets, loss, init in itertools.product(names("targets"), chosen, inits):
