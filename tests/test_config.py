@@ -247,6 +247,9 @@ def test_an_earlier_student_shares_what_is_not_of_the_method():
         ("seed=-1", "seed must be in"),
         ("name=../x", "name must be the name of a folder"),
         ("loss=[]", "nothing is chosen for loss"),
+        ("+loss.weight=2", "loss.weight=2 is no term: a setting belongs to one, as in loss.nll"),
+        ("+teacher_loss.weight=2", "as in teacher_loss.nll.weight=2"),
+        ("+teacher_loss.forward_kl.weight=2", "as in loss@teacher_loss=[nll,forward_kl]"),
         ("stage=tutor", "stage must be teacher or student"),
     ],
 )
