@@ -287,6 +287,20 @@ def test_a_value_that_a_constructor_refuses_is_refused_before_anything_starts(ov
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("layers", ["[0,0]", "[1]"])
+def test_layers_that_do_not_fit_are_refused_before_a_teacher_is_trained(layers):
+    with pytest.raises(UserError, match=r"init: init.layers="):
+        rehearse(
+            compose(["init=copy_layers", f"init.layers={layers}", "model@student_model=lstm_256"])
+        )
+
+
+def test_a_start_of_another_size_is_refused_before_anything_is_trained():
+    overrides = ["init=experiment", "init.experiment=shrink_and_fine_tune"]
+    with pytest.raises(UserError, match=r"its student's .* both need the same model"):
+        plan(compose(overrides), overrides)
+
+
 def test_a_missing_value_is_named():
     with pytest.raises(UserError, match=r"give it as data.corpus.source_language="):
         check(compose(["data=tatoeba"]))

@@ -30,7 +30,9 @@ def rehearse(cfg: DictConfig) -> None:
             made[name] = instantiate(cfg[name], _convert_="all")
     for name in ("teacher_model", "student_model"):
         with _naming(name), torch.device("meta"):
-            instantiate(cfg[name], vocab_size=8)
+            made[name] = instantiate(cfg[name], vocab_size=8)
+    with _naming("init"):
+        made["init"].rehearse(made["student_model"], made["teacher_model"])
     for name in ("teacher_loss", "loss"):
         with _naming(name):
             objective = Objective(instantiate(cfg[name], _convert_="all"))
