@@ -18,7 +18,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.losses import DivergenceTerm, LabelTerm, Objective, forward_kl, nll
 from nlg_distill.modules import DistillModule, StudentModule, TeacherModule, warmup_cosine
 from nlg_distill.modules.diagnostics import NO_OP_STEPS, NoOpWatch
-from nlg_distill.targets import Gold
+from nlg_distill.targets import AdaptiveReplay, Gold, Mixture, Sampling, StudentSamples
 from nlg_distill.teachers.live import LiveTeacher
 from nlg_distill.teachers.signal import TeacherSignal
 
@@ -295,6 +295,62 @@ def test_distillation_brings_the_student_to_the_teacher(batch):
     before = terms_of(module, batch)["forward_kl"]
     train(module, [batch] * 150)
     assert terms_of(module, batch)["forward_kl"] < 0.05 * before
+
+
+def validating(targets, losses):
+    """Trains one step per epoch; `losses` are the sums and tokens that validation finds."""
+
+    class Told(DistillModule):
+        def validation_step(self, batch, batch_idx):
+            self.validation_nll += torch.tensor(losses[self.current_epoch])
+
+    student = StudentModule(toy_model(), SPECIAL)
+    teacher = LiveTeacher(TeacherModule(toy_model(), SPECIAL))
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    module = Told(student, teacher, targets, objective(), optimizer=optimizer)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=len(losses),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    loader = DataLoader(split(32)[:1], batch_size=None)
+    return module, trainer, loader
+
+
+def test_the_share_of_the_students_text_is_logged():
+    replay = AdaptiveReplay(sampling=Sampling(), step=0.25, tolerance=0.0)
+    module, trainer, loader = validating(replay, [[2.0, 1.0], [6.0, 2.0]])
+    trainer.fit(module, loader, loader)
+    assert float(trainer.callback_metrics["train/on_policy_share"]) == 0.25
+    mixture = Mixture(share=0.75, own=StudentSamples(sampling=Sampling()), otherwise=Gold())
+    module, trainer, loader = validating(mixture, [[2.0, 1.0]])
+    trainer.fit(module, loader, loader)
+    assert float(trainer.callback_metrics["train/on_policy_share"]) == 0.75
+    module, trainer, loader = validating(Gold(), [[2.0, 1.0]])
+    trainer.fit(module, loader, loader)
+    assert "train/on_policy_share" not in trainer.callback_metrics
+
+
+def test_a_policy_is_told_the_loss_of_all_ranks(monkeypatch):
+    class Listening(Gold):
+        def after_validation(self, nll):
+            self.told = nll
+
+    policy = Listening()
+    module, trainer, loader = validating(policy, [[2.0, 1.0]])
+    single = trainer.strategy.reduce
+
+    def reduce(value, *args, **settings):  # another rank found 7 nats in 2 tokens
+        return value + torch.tensor([7.0, 2.0]) if value.shape == (2,) else single(value)
+
+    monkeypatch.setattr(trainer.strategy, "reduce", reduce)
+    trainer.fit(module, loader, loader)
+    assert policy.told == 3.0
 
 
 def test_schedule_rises_then_falls_to_zero():

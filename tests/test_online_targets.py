@@ -221,6 +221,37 @@ def test_replay_draws_at_first_and_reads_its_buffer_at_the_end(batch, writers):
     assert resumed.share == 1.0
 
 
+def replay_in_one_of_two(rank, folder):
+    """Draws for some sources, validates, draws for the first again, validates."""
+    torch.manual_seed(rank)
+    address = f"file://{folder}/meet"
+    torch.distributed.init_process_group("gloo", address, rank=rank, world_size=2)
+    policy = AdaptiveReplay(sampling=SAMPLING, step=1.0, tolerance=0.0)
+    policy.share = 1.0
+    writers = Writers(student=toy_model().eval(), teacher=None, special=SPECIAL)
+    examples = toy_examples(5)
+    policy(collate(examples[:3] if rank else examples[2:], SPECIAL), writers, 0.0)
+    policy.after_validation(1.0)
+    before = dict(policy.texts)
+    if rank == 0:
+        policy(collate(examples[:1], SPECIAL), writers, 0.0)
+    policy.after_validation(1.0)
+    own = policy.texts[0] != before[0]
+    torch.save([before, policy.get_extra_state(), own], folder / f"{rank}.pt")
+
+
+def test_processes_exchange_what_they_drew(tmp_path):
+    torch.multiprocessing.spawn(replay_in_one_of_two, (tmp_path,), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert first == second
+    before, state, drawn_anew = first
+    assert sorted(before) == sorted(state["texts"]) == [0, 1, 2, 3, 4]
+    assert drawn_anew
+    assert {number: before[number] for number in (1, 2, 3, 4)} == {
+        number: state["texts"][number] for number in (1, 2, 3, 4)
+    }
+
+
 def mixed_by(sampling):
     return TeacherMixedSamples(alpha=0.2, sampling=sampling)
 

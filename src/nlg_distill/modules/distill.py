@@ -71,5 +71,9 @@ class DistillModule(GenerationModule):
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        total, tokens = self.validation_nll.tolist()
+        sums = self.trainer.strategy.reduce(self.validation_nll.clone(), reduce_op="sum")
+        total, tokens = sums.tolist()  # of all ranks: the policies of all must stay the same
         self.targets.after_validation(total / tokens)
+        share = self.targets.on_policy_share(self.progress)
+        if share is not None:
+            self.log("train/on_policy_share", share, sync_dist=True)

@@ -68,10 +68,14 @@ class Mixture(TargetsPolicy):
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The batch of one of the two."""
-        share = self.share(progress) if callable(self.share) else self.share
-        chosen = self.own if float(torch.rand(())) < share else self.otherwise
+        own = float(torch.rand(())) < self.on_policy_share(progress)
+        chosen = self.own if own else self.otherwise
         mixed: Batch = chosen(batch, writers, progress)
         return mixed
+
+    def on_policy_share(self, progress: float) -> float:
+        """The share as it is now."""
+        return self.share(progress) if callable(self.share) else self.share
 
     def after_validation(self, nll: float) -> None:
         """Tells both."""

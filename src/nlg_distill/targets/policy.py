@@ -160,6 +160,10 @@ class TargetsPolicy(nn.Module):
         """The batch to train on; `progress` of the training is in [0, 1)."""
         return replace(batch, authors=torch.full_like(batch.authors, self.author))
 
+    def on_policy_share(self, progress: float) -> float | None:
+        """The share of batches with the student's own text, of policies that give it to some."""
+        return None
+
     def after_validation(self, nll: float) -> None:
         """Told after every validation the student's loss on gold text, in nats per token."""
 

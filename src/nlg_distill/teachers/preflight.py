@@ -5,6 +5,7 @@ from typing import Any
 
 from hydra.utils import get_class
 
+from nlg_distill.data.batch import Author
 from nlg_distill.errors import UserError
 from nlg_distill.losses import SampledTerm, TopKTerm, VocabularyTerm
 from nlg_distill.teachers.source import Gives
@@ -25,6 +26,8 @@ def refuse_impossible(
     teacher: Mapping[str, Any], targets: Mapping[str, Any], loss: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Compares what terms and policy ask for with what the teacher source gives.
+
+    Also refuses a student that would learn from itself alone.
 
     Args:
         teacher: config of the teacher source.
@@ -55,6 +58,26 @@ def refuse_impossible(
         raise UserError(
             f"the policy {policy.__name__} trains on text that is written during training, about "
             f"which a {source.__name__} knows nothing: set teacher=live, or targets=gold"
+        )
+    _refuse_self_imitation(policy, loss)
+
+
+def _refuse_self_imitation(policy: Any, loss: Mapping[str, Mapping[str, Any]]) -> None:
+    """A text that the student alone wrote teaches it nothing but what it does already."""
+    writes = Author.STUDENT in policy.beside | {policy.author}
+    if not policy.online or policy.needs_live_teacher or not writes:
+        return
+    reads = (
+        get_class(term["_target_"]).needs_teacher  # type: ignore[attr-defined]
+        and term.get("written_by") in (None, Author.STUDENT.name.lower())
+        for term in loss.values()
+    )
+    if not any(reads):
+        raise UserError(
+            f"the policy {policy.__name__} trains on text that the student itself writes, and no "
+            f"term of loss=[{','.join(loss)}] asks a teacher about it: the student would learn "
+            f"from itself. Take a term that does, such as loss=[forward_kl], without written_by or "
+            f"with written_by=student; or text of others, such as targets=teacher_beam"
         )
 
 
