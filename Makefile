@@ -20,8 +20,9 @@ lint: .venv/.made  ## Style, spelling and types
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-bench: .venv/.made  ## Training speed against a bare loop
+bench: .venv/.made  ## Training speed against a bare loop; what diagnostics cost
 	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/diagnostics_cost.py
 
 .venv/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv

@@ -60,6 +60,11 @@ def toy_structure(name, vocab_size=7, **changes):
     return instantiate(STRUCTURES[name] | {"num_layers": 2} | changes, vocab_size=vocab_size)
 
 
+def terms_of(module, batch):
+    """Each term of a module's objective, weighted and summed over target tokens, in nats."""
+    return module.objective(module.model(batch), module.teacher_signal(batch), batch)
+
+
 def toy_examples(count, vocab_size=7, seed=0):
     generator = torch.Generator().manual_seed(seed)
 

@@ -49,7 +49,10 @@ def test_validation_bleu_is_of_each_text_and_its_own_reference(trainer, module):
     references = ["1 2 3 4 5 6", "7 8 9 10 11 12"]
     watcher = BleuOnValidation(Numbers(), references)
     batch = collate([Example(1, [3], [3]), Example(0, [3], [3])], SPECIAL)
-    found = [Hypothesis([7, 8, 9, 10, 11], -1.0, -1.0), Hypothesis([1, 2, 3, 4, 5], -1.0, -1.0)]
+    found = [
+        Hypothesis([7, 8, 9, 10, 11], -1.0, -1.0, ended=True),
+        Hypothesis([1, 2, 3, 4, 5], -1.0, -1.0, ended=True),
+    ]
     watcher.on_validation_batch_end(trainer, module, {"hypotheses": found}, batch, 0)
     watcher.on_validation_epoch_end(trainer, module)
     expected = corpus_bleu(["1 2 3 4 5", "7 8 9 10 11"], references)
@@ -87,13 +90,13 @@ def test_seconds_of_all_attempts_are_added(trainer, module, clock):
 
 
 def test_speed_is_of_all_batches_since_the_last(trainer, module, batch, clock):
-    watch = Stopwatch()
+    watch, tokens = Stopwatch(), 23
     watch.on_train_start(trainer, module)
     for batch_idx, now in enumerate([11.0, 14.0, 15.0, 16.0]):
         clock.now = now
+        module.tokens_trained_on += tokens
         watch.on_train_batch_end(trainer, module, None, batch, batch_idx)
         if batch_idx == 1:
             slow = module.logged["train/tokens_per_second"]
-    tokens = batch.num_target_tokens.item()
     assert slow == pytest.approx(2 * tokens / 4)
     assert module.logged["train/tokens_per_second"] == pytest.approx(2 * tokens / 2)

@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import shlex
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from omegaconf import OmegaConf
 
 from nlg_distill.config import CONF, ROOT, check, compose
 from nlg_distill.errors import UserError
+from nlg_distill.losses import AdaptiveSkewTerm
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
 from nlg_distill.table_spec import load_spec
@@ -39,7 +41,7 @@ GROUPS = {  # how a file of each group is chosen
     "teacher": "teacher={}",
     "trainer": "trainer={}",
     "training": "training@student_training={}",
-    "wrapper": "+wrapper@loss.forward_kl={}",
+    "wrapper": "+wrapper@loss.skew_forward_kl={}",
 }
 GIVEN = {  # what the user must give
     "data/text_files": ["data.corpus.path=pairs.tsv"],
@@ -47,7 +49,11 @@ GIVEN = {  # what the user must give
     "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
     "loss/policy_gradient": ["targets=teacher_mixed"],
     "init/experiment": ["init.experiment=baseline"],
-    **{f"wrapper/{name}": ["loss=[nll,forward_kl]"] for name in names("wrapper")},
+    **{
+        f"targets/{name}": ["loss=[forward_kl]"]
+        for name in ("contrastive", "mixture", "replay", "student_samples")
+    },
+    **{f"wrapper/{name}": ["loss=[nll,skew_forward_kl]"] for name in names("wrapper")},
 }
 
 
@@ -95,7 +101,7 @@ def all_losses():
     return cfg
 
 
-@pytest.mark.parametrize("wrapper", names("wrapper"))
+@pytest.mark.parametrize("wrapper", sorted({*names("wrapper")} - {"adaptive_alpha"}))
 def test_a_wrapper_fits_a_term_or_is_refused(all_losses, wrapper):
     settings = OmegaConf.load(CONF / "wrapper" / f"{wrapper}.yaml")
     (setting,) = settings
@@ -104,6 +110,8 @@ def test_a_wrapper_fits_a_term_or_is_refused(all_losses, wrapper):
         cfg = OmegaConf.merge(all_losses, {"loss": {loss: settings}})
         if setting in inspect.signature(get_class(cfg.loss[loss]._target_)).parameters:
             check(cfg)
+            if setting == "temperature":
+                cfg.loss[loss].loss.temperature = 1.0  # no other stands beside a schedule
             term = instantiate(cfg.loss[loss], _convert_="all")
             assert getattr(term, setting) is not None
             taken.add(loss)
@@ -112,6 +120,15 @@ def test_a_wrapper_fits_a_term_or_is_refused(all_losses, wrapper):
                 check(cfg)
     assert {"forward_kl", "decoupled_kl", "sampled_kl"} <= taken
     assert taken < {*names("loss")}
+
+
+@pytest.mark.parametrize("loss", ["skew_forward_kl", "skew_reverse_kl"])
+def test_alpha_adapts_in_a_skew_divergence_alone(loss):
+    cfg = compose([f"loss=[{loss}]", f"+wrapper@loss.{loss}=adaptive_alpha"])
+    check(cfg)
+    assert isinstance(instantiate(cfg.loss[loss], _convert_="all"), AdaptiveSkewTerm)
+    with pytest.raises(UserError, match="forward_kl has no alpha that could adapt"):
+        rehearse(compose(["loss=[forward_kl]", "+wrapper@loss.forward_kl=adaptive_alpha"]))
 
 
 def test_wrappers_combine():
@@ -126,17 +143,36 @@ def test_a_wrapper_of_a_term_that_is_not_in_the_run_is_refused():
         check(compose(["loss=[nll]", "+wrapper@loss.forward_kl=linear_anneal"]))
 
 
+COMMANDS = {
+    str(file): shlex.split(line.split("train.py ", 1)[1])
+    for file in FILES
+    for line in (CONF / file).read_text(encoding="utf-8").splitlines()[:2]
+    if line.startswith("# ") and "train.py " in line and file.parts[0] in GROUPS
+}
+assert len(COMMANDS) > 40
+
+
+@pytest.mark.parametrize("file", COMMANDS)
+def test_the_command_that_a_config_gives_works(file):
+    overrides = COMMANDS[file]
+    cfg = compose(overrides)
+    check(cfg)
+    assert plan(cfg, overrides).scores.key
+
+
 def test_the_axes_are_independent():
-    losses = names("loss")
-    chosen = [["nll"], ["nll", "forward_kl"], losses]
+    losses = [["nll"], ["nll", "forward_kl"], names("loss")]
     inits = [["init=random"], ["init=experiment", "init.experiment=seq_kd"]]
+    points = {*itertools.product(names("targets"), range(1, 3), range(1))}
+    points |= {*itertools.product(["gold"], range(3), range(2))}
     keys = set()
-    for targets, loss, init in itertools.product(names("targets"), chosen, inits):
+    for targets, number, start in points:
+        loss, init = losses[number], inits[start]
         overrides = [f"targets={targets}", f"loss=[{','.join(loss)}]", *init]
         cfg = compose(overrides)
         check(cfg)
         keys.add(plan(cfg, overrides).subject.key)
-    assert len(keys) == len(names("targets")) * len(chosen) * len(inits)
+    assert len(keys) == len(points)
 
 
 def test_the_teacher_does_not_depend_on_the_student():
@@ -225,6 +261,9 @@ def test_an_earlier_student_shares_what_is_not_of_the_method():
         ("seed=-1", "seed must be in"),
         ("name=../x", "name must be the name of a folder"),
         ("loss=[]", "nothing is chosen for loss"),
+        ("+loss.weight=2", "loss.weight=2 is no term: a setting belongs to one, as in loss.nll"),
+        ("+teacher_loss.weight=2", "as in teacher_loss.nll.weight=2"),
+        ("+teacher_loss.forward_kl.weight=2", "as in loss@teacher_loss=[nll,forward_kl]"),
         ("stage=tutor", "stage must be teacher or student"),
     ],
 )
@@ -247,6 +286,10 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
         ("loss.nll.loss.label_smoothing=2.0", "loss: label_smoothing must be in"),
         ("loss.nll.weight=0.0", "weight must be positive"),
         ("+loss.nll.written_by=student", "loss.nll counts texts written by student alone"),
+        ("loss@teacher_loss=[nll,forward_kl]", "teacher_loss.forward_kl asks for a teacher"),
+        ("loss@teacher_loss=[nll,hidden_mse]", "teacher_loss.hidden_mse asks for a teacher"),
+        ("+teacher_loss.nll.written_by=student", "teacher_loss.nll.written_by=student: a teacher"),
+        ("+teacher_loss.nll.written_by=teacher", "teacher_loss.nll.written_by=teacher: a teacher"),
         ("data.splitting.test=0", "data.splitting: test must be at least 1 pair"),
         ("trainer.precision=16-mixed", "use 32-true or bf16-mixed"),
         ("trainer=gpu", "Without such a device, use trainer=cpu"),
@@ -260,6 +303,20 @@ def test_a_value_that_a_constructor_refuses_is_refused_before_anything_starts(ov
     with pytest.raises(UserError) as caught:
         rehearse(compose([override]))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("layers", ["[0,0]", "[1]"])
+def test_layers_that_do_not_fit_are_refused_before_a_teacher_is_trained(layers):
+    with pytest.raises(UserError, match=r"init: init.layers="):
+        rehearse(
+            compose(["init=copy_layers", f"init.layers={layers}", "model@student_model=lstm_256"])
+        )
+
+
+def test_a_start_of_another_size_is_refused_before_anything_is_trained():
+    overrides = ["init=experiment", "init.experiment=shrink_and_fine_tune"]
+    with pytest.raises(UserError, match=r"its student's .* both need the same model"):
+        plan(compose(overrides), overrides)
 
 
 def test_a_missing_value_is_named():

@@ -152,6 +152,7 @@ def test_no_text_is_longer_than_its_limit(model, batch):
     found = greedy_search(model, batch.source_ids, batch.source_mask, SPECIAL, limit=limit)
     sizes = [len(hypotheses[0].token_ids) + 1 for hypotheses in found]
     assert sizes == (batch.source_mask.sum(1) + 1).tolist()
+    assert not any(hypothesis.ended for [hypothesis] in found)
     assert not {SPECIAL.pad, SPECIAL.begin, SPECIAL.end} & set(found[0][0].token_ids)
 
 
@@ -194,6 +195,24 @@ def test_log_prob_of_a_sample_is_the_models_own(model, batch, settings):
 def test_no_sample_is_longer_than_its_limit(model, batch):
     model.projection.bias[SPECIAL.end] = -50.0
     assert {len(h.token_ids) + 1 for h in draw(model, batch, 5)} == {4}
+    assert not any(h.ended for h in draw(model, batch, 5))
+
+
+@torch.no_grad()
+def test_a_text_has_ended_unless_it_is_as_long_as_its_limit(model, batch):
+    sources = batch.source_ids, batch.source_mask, SPECIAL
+    limit = LengthLimit(ratio=1.0, extra=1)  # sources differ in length
+    found = [
+        sample(model, *sources, generator=torch.Generator(), num_hypotheses=30, limit=limit),
+        beam_search(model, *sources, beam_size=8, num_hypotheses=8, limit=limit),
+    ]
+    for texts in found:
+        seen = set()
+        for hypotheses, longest in zip(texts, limit(batch.source_mask).tolist(), strict=True):
+            for hypothesis in hypotheses:
+                seen.add(hypothesis.ended)
+                assert hypothesis.ended == (len(hypothesis.token_ids) + 1 < longest)
+        assert seen == {True, False}
 
 
 @torch.no_grad()

@@ -54,15 +54,9 @@ def value(term, student, teacher, batch):
     return term(student(batch), signal, batch)
 
 
-def identity(term):
-    for projection in getattr(term, "projections", []):
-        nn.init.eye_(projection.weight)
-    return term
-
-
 def test_is_zero_with_zero_gradient_where_student_equals_teacher(name, models, batch):
     model = models()[0]
-    found = value(identity(configured(name)), model, model, batch)
+    found = value(configured(name), model, model, batch)
     assert found.abs() <= 1e-5
     found.backward()
     slopes = [p.grad.abs().max() for p in model.parameters() if p.grad is not None]
@@ -166,7 +160,7 @@ def sizes_of(term):
 
 def test_what_stands_at_source_and_at_target_is_summed_apart(models, batch):
     student, teacher = models(6, 6)
-    both = identity(configured("hidden_mse"))
+    both = configured("hidden_mse")
     mine, other = student(batch).features.hidden_states, teacher(batch).features.hidden_states
     squares = {side: (mine[side] - other[side]).square().mean(-1) for side in mine}
     expected = squares["encoder"][batch.source_mask].sum()
@@ -182,6 +176,19 @@ def test_projections_are_trained_by_the_term_and_keep_lengths():
     assert {*term.state_dict()} == {"projections.0.weight", "projections.1.weight"}
     states = torch.randn(5, 4)
     torch.testing.assert_close(term.projections[0](states).norm(dim=-1), states.norm(dim=-1))
+
+
+@pytest.mark.parametrize("name", ["hidden_mse", "hidden_cosine"])
+def test_states_of_equal_width_are_compared_without_a_projection(name, models, batch):
+    student, teacher = models(6, 6)
+    term = configured(name)
+    assert not list(term.parameters())
+    assert not term.state_dict()
+    mine, other = (model(batch).features.hidden_states for model in (student, teacher))
+    distance = {side: term.loss(mine[side], other[side]) for side in mine}
+    expected = distance["encoder"][batch.source_mask].sum()
+    expected = expected + distance["decoder"][batch.target_mask].sum()
+    torch.testing.assert_close(value(term, student, teacher, batch), expected)
 
 
 def test_hidden_losses_by_hand():
@@ -226,6 +233,14 @@ def test_value_relations_by_hand():
     expected = p * math.log(2 * p) + (1 - p) * math.log(2 * (1 - p))
     found = value_relation_kl(student, wide, everything)
     assert found[0, 0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_value_relations_are_in_float32_also_under_autocast():
+    values, mask = torch.randn(2, 1, 2, 3, 4), torch.ones(1, 3, dtype=torch.bool)
+    expected = value_relation_kl(*values, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = value_relation_kl(*values, mask)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_value_relations_leave_padding_out():
@@ -281,10 +296,8 @@ def test_features_of_other_models_take_any_layers(batch):
     states = torch.randn(*batch.labels.shape, 6)
     student = ModelOutput(states, nn.Identity(), Features({"decoder.1": states}))
     teacher = replace(student, features=Features({"decoder.3": states + 2.0}))
-    term = identity(
-        HiddenStateTerm(
-            loss=hidden_mse, layers={"decoder.1": "decoder.3"}, student_size=6, teacher_size=6
-        )
+    term = HiddenStateTerm(
+        loss=hidden_mse, layers={"decoder.1": "decoder.3"}, student_size=6, teacher_size=6
     )
     found = term(student, TeacherSignal(teacher), batch)
     torch.testing.assert_close(found, 4.0 * batch.target_mask.sum())

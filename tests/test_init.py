@@ -7,6 +7,7 @@ from conftest import FAMILIES, SPECIAL, toy_examples, toy_model, toy_structure
 from nlg_distill.data.batch import collate
 from nlg_distill.errors import UserError
 from nlg_distill.init.copy_layers import take_over
+from nlg_distill.init.experiment import refuse_other_structure
 
 
 @pytest.mark.parametrize("layers", [[0], [1], [0, 1], [1, 0]])
@@ -50,7 +51,8 @@ def test_each_layer_of_a_transformer_is_the_teacher_s(layers):
 @pytest.mark.parametrize(
     ("layers", "changes", "message"),
     [
-        ([0], {}, "says nothing of the student's layer 1"),
+        ([0], {}, r"init.layers=\[0\] names 1 of .* the student has 2"),
+        ([0, 1, 1], {}, r"init.layers=\[0, 1, 1\] names 3 of .* the student has 2"),
         ([0, 2], {}, "the teacher has no encoder.weight_ih_l2"),
         ([0, 1], {"hidden_size": 8}, r"is \[16, 6\] and the teacher's .* is \[12, 6\]"),
     ],
@@ -58,3 +60,20 @@ def test_each_layer_of_a_transformer_is_the_teacher_s(layers):
 def test_layers_that_do_not_fit_are_refused(layers, changes, message):
     with pytest.raises(UserError, match=message):
         take_over(toy_model(**changes), toy_model(), layers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hidden_size": 8},
+            r"encoder.weight_ih_l0 is \[12, 6\], this .* \[16, 6\]: both",
+        ),
+        ({"num_layers": 1}, r"student's encoder.weight_ih_l1 is \[.*\], this student's is absent"),
+        ({"num_layers": 3}, r"student's encoder.weight_ih_l2 is absent, this student's is \["),
+    ],
+)
+def test_a_student_of_another_structure_is_no_start(changes, message):
+    with pytest.raises(UserError, match=message):
+        refuse_other_structure(toy_model(**changes), toy_model(), "baseline")
+    refuse_other_structure(toy_model(), toy_model(), "baseline")

@@ -171,6 +171,8 @@ def test_top_k_kl_keeps_k_of_a_dense_teacher_and_of_a_sparse_one():
     torch.testing.assert_close(values(everything, STUDENT, TEACHER), forward_kl(STUDENT, TEACHER))
     with pytest.raises(UserError, match="k must be at least 1, got 0"):
         TopKTerm(k=0, loss=forward_kl)
+    with pytest.raises(UserError, match=r"at temperature 1, got loss\.temperature=2\.0: leave"):
+        TopKTerm(k=3, loss=partial(forward_kl, temperature=2.0))
 
 
 def test_a_vocabulary_smaller_than_k_leaves_nothing_over_in_float32():
@@ -178,6 +180,31 @@ def test_a_vocabulary_smaller_than_k_leaves_nothing_over_in_float32():
     stored = SparseDistribution.of(logits, 600)
     assert stored.largest(600) is stored
     assert (stored.tail_log_mass.exp() == 0).all()
+
+
+def test_the_k_largest_of_a_whole_vocabulary_are_k():
+    whole = SparseDistribution.of(TEACHER, VOCAB)
+    found, expected = whole.largest(3), SparseDistribution.of(TEACHER, 3)
+    assert torch.equal(found.token_ids, expected.token_ids)
+    torch.testing.assert_close(found.tail_log_mass, expected.tail_log_mass)
+
+
+@pytest.mark.parametrize("loss", [reverse_kl, symmetric_kl])
+def test_a_teacher_that_is_sure_leaves_a_tail_that_a_divergence_can_bear(loss):
+    """Its k tokens sum to 1 in float32, but to a student that is elsewhere that is no infinity."""
+    sure = torch.zeros(3, 4, VOCAB)
+    sure[..., 0] = 30.0
+    stored = SparseDistribution.of(sure, 3)
+    student = STUDENT.float().requires_grad_()
+    term = DivergenceTerm(loss=loss)
+    batch = batch_of(labels_like(student))
+    value = term.per_token(output(student), TeacherSignal(sparse=stored), batch)
+    assert (value > 0).all()
+    assert (value < 40).all()
+    value.sum().backward()
+    assert student.grad.abs().max() < 40
+    with pytest.raises(UserError, match="k=5 tokens are asked for, but the teacher stored 3"):
+        stored.largest(5)
 
 
 def test_the_tail_keeps_reverse_kl_from_emptying_the_top_k():

@@ -37,7 +37,10 @@ def test_text_scores_are_sacrebleu_s():
 
 
 def test_mode_probability_is_the_mean_probability_of_the_greedy_texts():
-    texts = [Hypothesis([3], math.log(0.5), 0.0), Hypothesis([4, 5], math.log(0.1), 0.0)]
+    texts = [
+        Hypothesis([3], math.log(0.5), 0.0, ended=True),
+        Hypothesis([4, 5], math.log(0.1), 0.0, ended=True),
+    ]
     assert mode_probability(texts) == pytest.approx(0.3)
 
 

@@ -3,20 +3,22 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
-from conftest import SPECIAL, toy_examples, toy_model
+from conftest import SPECIAL, terms_of, toy_examples, toy_model
 from torch.utils.data import DataLoader
 
-from nlg_distill.data.batch import IGNORE_INDEX, Batch, collate
+from nlg_distill.data.batch import IGNORE_INDEX, Author, Batch, collate, joined
 from nlg_distill.errors import UserError
 from nlg_distill.losses import DivergenceTerm, LabelTerm, Objective, forward_kl, nll
 from nlg_distill.modules import DistillModule, StudentModule, TeacherModule, warmup_cosine
-from nlg_distill.targets import Gold
+from nlg_distill.modules.diagnostics import NO_OP_STEPS, NoOpWatch
+from nlg_distill.targets import AdaptiveReplay, Gold, Mixture, Sampling, StudentSamples
 from nlg_distill.teachers.live import LiveTeacher
 from nlg_distill.teachers.signal import TeacherSignal
 
@@ -38,14 +40,14 @@ def objective(nll_weight=0.5, kl_weight=0.5, temperature=2.0):
     return Objective(terms)
 
 
-def distillation(terms=None, dropout=0.0, schedule=None):
+def distillation(terms=None, dropout=0.0, schedule=None, targets=None):
     torch.manual_seed(1)
     student = StudentModule(toy_model(hidden_size=4), SPECIAL)
     teacher = TeacherModule(toy_model(hidden_size=8, dropout=dropout), SPECIAL)
     return DistillModule(
         student,
         LiveTeacher(teacher),
-        Gold(),
+        targets or Gold(),
         terms or objective(),
         optimizer=partial(torch.optim.SGD, lr=0.5),
         schedule=schedule,
@@ -127,14 +129,94 @@ def test_a_gradient_is_clipped_after_it_was_divided(batch):
 
 def test_logged_terms_are_per_target_token(batch):
     module = distillation()
-    means = {
-        k: v.item() / batch.num_target_tokens for k, v in module.objective_terms(batch).items()
-    }
+    means = {k: v.item() / batch.num_target_tokens for k, v in terms_of(module, batch).items()}
     train(module, [batch])
     logged = module.trainer.callback_metrics
     for name, value in means.items():
         torch.testing.assert_close(logged[f"train/{name}"], value)
     torch.testing.assert_close(logged["train/loss"], sum(means.values()))
+
+
+class GivenText(Gold):
+    beside = frozenset({Author.STUDENT})
+
+    def forward(self, batch, writers, progress):
+        return batch
+
+
+def by_author():
+    """A batch of people's text and one of the student's; a module with one term for each."""
+    people, own = split(4)[:2]
+    own = replace(own, authors=torch.full_like(own.authors, Author.STUDENT))
+    terms = {"of_people": LabelTerm(loss=nll, written_by="gold"), "everything": LabelTerm(loss=nll)}
+    terms["of_student"] = LabelTerm(loss=nll, written_by="student", weight=3.0)
+    return people, own, distillation(Objective(terms), targets=GivenText())
+
+
+def test_a_term_of_one_author_is_logged_per_token_of_that_author():
+    people, own, module = by_author()
+    both = joined(people, own, SPECIAL)
+    expected = {
+        "of_people": nll(module.model(people).logits, people.labels).sum()
+        / people.num_target_tokens,
+        "of_student": 3 * nll(module.model(own).logits, own.labels).sum() / own.num_target_tokens,
+    }
+    train(module, [both])
+    for name, value in expected.items():
+        torch.testing.assert_close(module.trainer.callback_metrics[f"train/{name}"], value)
+
+
+def test_a_term_that_counts_nothing_in_a_batch_is_no_idle_term(monkeypatch):
+    people, own, module = by_author()
+    seen = []
+    monkeypatch.setattr(NoOpWatch, "see", lambda self, step, shares: seen.append(set(shares)))
+    train(module, [people, own])
+    assert seen == [{"of_people", "everything"}, {"everything", "of_student"}]
+
+
+def test_gradient_shares_cost_once_an_update(batch, monkeypatch):
+    steps = []
+    monkeypatch.setattr(NoOpWatch, "see", lambda self, step, shares: steps.append(step))
+    train(distillation(), [batch] * 6, accumulate=3)
+    assert steps == [0, 1]
+
+
+def test_the_watch_for_idle_terms_is_in_the_checkpoint(batch):
+    module, resumed, saved = distillation(), distillation(), {}
+    module.no_ops.see(7, {"nll": torch.tensor(0.0)})
+    module.on_save_checkpoint(saved)
+    resumed.on_load_checkpoint(saved)
+    with pytest.warns(UserWarning, match="since step 7"):
+        resumed.no_ops.see(7 + NO_OP_STEPS, {"nll": torch.tensor(0.0)})
+
+
+def test_the_teacher_does_not_run_for_terms_that_ask_it_nothing(batch):
+    asked = []
+
+    class Counting(LiveTeacher):
+        def __call__(self, batch):
+            asked.append(batch)
+            return super().__call__(batch)
+
+    for terms in (Objective({"nll": LabelTerm(loss=nll)}), objective()):
+        module = distillation(terms)
+        module.teacher = Counting(TeacherModule(toy_model(), SPECIAL))
+        train(module, [batch, batch])
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_text_is_written_in_eval_mode_even_if_the_writing_fails(batch, online):
+    class Failing(Gold):
+        def forward(self, batch, writers, progress):
+            assert writers.student.training is not online
+            raise RuntimeError("no text")
+
+    module = distillation(targets=Failing())
+    module.targets.online = online
+    with pytest.raises(RuntimeError, match="no text"):
+        train(module, [batch])
+    assert module.model.training
 
 
 def test_the_schedule_goes_on_at_every_update(batch):
@@ -149,15 +231,16 @@ def test_training_is_on_the_batch_that_the_targets_policy_gives(batch):
         def forward(self, batch, writers, progress):
             return collate(EXAMPLES[8:12], SPECIAL)
 
-    module = distillation()
-    module.targets = Rewriting()
-    expected = train(distillation(), [collate(EXAMPLES[8:12], SPECIAL)])
+    module = distillation(targets=Rewriting())
+    written = collate(EXAMPLES[8:12], SPECIAL)
+    expected = train(distillation(), [written])
     torch.testing.assert_close(train(module, [batch]), expected)
+    assert module.tokens_trained_on == written.num_target_tokens
 
 
 def test_terms_are_sums_with_the_weights_of_the_objective(batch):
     module = distillation(objective(0.3, 0.7))
-    terms = module.objective_terms(batch)
+    terms = terms_of(module, batch)
     student, teacher = module.model(batch).logits, module.teacher(batch).logits
     mask = batch.labels != IGNORE_INDEX
     kl = torch.distributions.kl_divergence(
@@ -179,8 +262,8 @@ def test_padding_changes_no_term(batch):
         batch.example_ids,
         batch.authors,
     )
-    for name, value in module.objective_terms(batch).items():
-        torch.testing.assert_close(module.objective_terms(wider)[name], value)
+    for name, value in terms_of(module, batch).items():
+        torch.testing.assert_close(terms_of(module, wider)[name], value)
 
 
 def test_the_teacher_is_frozen_and_in_no_checkpoint(batch):
@@ -201,7 +284,7 @@ def test_the_teacher_is_frozen_and_in_no_checkpoint(batch):
 def test_a_teacher_that_gives_only_text_is_refused_by_a_divergence(batch):
     module = DistillModule(StudentModule(toy_model(), SPECIAL), None, Gold(), objective())
     with pytest.raises(UserError, match="gives none here: set teacher=live"):
-        module.objective_terms(batch)
+        terms_of(module, batch)
     with pytest.raises(UserError, match="compares distributions"):
         _ = TeacherSignal().logits
 
@@ -209,9 +292,65 @@ def test_a_teacher_that_gives_only_text_is_refused_by_a_divergence(batch):
 def test_distillation_brings_the_student_to_the_teacher(batch):
     module = distillation(objective(nll_weight=0.0, kl_weight=1.0, temperature=1.0))
     module.optimizer = partial(torch.optim.Adam, lr=0.02)
-    before = module.objective_terms(batch)["forward_kl"]
+    before = terms_of(module, batch)["forward_kl"]
     train(module, [batch] * 150)
-    assert module.objective_terms(batch)["forward_kl"] < 0.05 * before
+    assert terms_of(module, batch)["forward_kl"] < 0.05 * before
+
+
+def validating(targets, losses):
+    """Trains one step per epoch; `losses` are the sums and tokens that validation finds."""
+
+    class Told(DistillModule):
+        def validation_step(self, batch, batch_idx):
+            self.validation_nll += torch.tensor(losses[self.current_epoch])
+
+    student = StudentModule(toy_model(), SPECIAL)
+    teacher = LiveTeacher(TeacherModule(toy_model(), SPECIAL))
+    optimizer = partial(torch.optim.SGD, lr=0.1)
+    module = Told(student, teacher, targets, objective(), optimizer=optimizer)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=len(losses),
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+    loader = DataLoader(split(32)[:1], batch_size=None)
+    return module, trainer, loader
+
+
+def test_the_share_of_the_students_text_is_logged():
+    replay = AdaptiveReplay(sampling=Sampling(), step=0.25, tolerance=0.0)
+    module, trainer, loader = validating(replay, [[2.0, 1.0], [6.0, 2.0]])
+    trainer.fit(module, loader, loader)
+    assert float(trainer.callback_metrics["train/on_policy_share"]) == 0.25
+    mixture = Mixture(share=0.75, own=StudentSamples(sampling=Sampling()), otherwise=Gold())
+    module, trainer, loader = validating(mixture, [[2.0, 1.0]])
+    trainer.fit(module, loader, loader)
+    assert float(trainer.callback_metrics["train/on_policy_share"]) == 0.75
+    module, trainer, loader = validating(Gold(), [[2.0, 1.0]])
+    trainer.fit(module, loader, loader)
+    assert "train/on_policy_share" not in trainer.callback_metrics
+
+
+def test_a_policy_is_told_the_loss_of_all_ranks(monkeypatch):
+    class Listening(Gold):
+        def after_validation(self, nll):
+            self.told = nll
+
+    policy = Listening()
+    module, trainer, loader = validating(policy, [[2.0, 1.0]])
+    single = trainer.strategy.reduce
+
+    def reduce(value, *args, **settings):  # another rank found 7 nats in 2 tokens
+        return value + torch.tensor([7.0, 2.0]) if value.shape == (2,) else single(value)
+
+    monkeypatch.setattr(trainer.strategy, "reduce", reduce)
+    trainer.fit(module, loader, loader)
+    assert policy.told == 3.0
 
 
 def test_schedule_rises_then_falls_to_zero():

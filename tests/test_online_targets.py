@@ -7,7 +7,7 @@ import torch
 from conftest import SPECIAL, toy_examples, toy_model
 
 from nlg_distill.data.batch import IGNORE_INDEX, Author, collate, joined, with_targets
-from nlg_distill.decoding import sample
+from nlg_distill.decoding import LengthLimit, greedy_search, sample
 from nlg_distill.errors import UserError
 from nlg_distill.losses import nll
 from nlg_distill.targets import (
@@ -67,6 +67,29 @@ def test_every_source_gets_a_text_that_ends_and_is_shifted(name, batch, writers)
     assert not written.labels.requires_grad
 
 
+def test_a_text_that_a_limit_cut_has_no_end_to_learn(batch):
+    targets, ended = [[4, 5], [5, 6], [3], [4], [6]], [False, True, True, False, True]
+    written = with_targets(batch, targets, SPECIAL, Author.STUDENT, ended=ended)
+    whole = with_targets(batch, targets, SPECIAL, Author.STUDENT, ended=[True] * 5)
+    expected = [[4, 5], [5, 6, 2], [3, 2], [4], [6, 2]]
+    assert list(texts(written, Author.STUDENT).values()) == expected
+    assert (written.decoder_input_ids == whole.decoder_input_ids).all()
+
+
+@pytest.mark.parametrize("name", [*POLICIES, "replay"])
+def test_texts_that_never_end_are_trained_on_without_an_end(name, batch, writers):
+    for model in (writers.student, writers.teacher):
+        torch.nn.init.constant_(model.projection.bias[SPECIAL.end], -50.0)
+    replay = AdaptiveReplay(sampling=SAMPLING, step=1.0, tolerance=0.0)
+    replay.share = 1.0
+    policy = POLICIES.get(name, replay)
+    longest = (LengthLimit()(batch.source_mask) - 1).tolist()
+    for progress in (0.0, 1.0):  # a replay draws first, and then reads its buffer
+        own = texts(policy(batch, writers, progress), Author.STUDENT)
+        assert [len(text) for text in own.values()] == longest
+        assert not any(SPECIAL.end in text for text in own.values())
+
+
 @pytest.mark.parametrize("name", POLICIES)
 def test_the_seed_decides_what_is_drawn(name, batch, writers):
     def draw(seed):
@@ -88,7 +111,8 @@ def test_two_texts_of_a_source_stand_side_by_side(batch, writers):
 
 def test_joined_batches_say_what_each_says_alone(batch):
     model = toy_model()
-    other = with_targets(batch, [[4], [5, 6], [3] * 9, [4], [6]], SPECIAL, Author.STUDENT)
+    targets, ended = [[4], [5, 6], [3] * 9, [4], [6]], [True] * 5
+    other = with_targets(batch, targets, SPECIAL, Author.STUDENT, ended=ended)
     both = joined(batch, other, SPECIAL)
     whole = nll(model(both).logits, both.labels).sum()
     parts = sum(nll(model(one).logits, one.labels).sum() for one in (batch, other))
@@ -108,6 +132,40 @@ def test_verified_is_propose_then_replace(k):
     rejected = sum(q[token] for token in range(6) if token not in top)
     expected = [(q[t] if t in top else 0.0) + rejected * p[t] for t in range(6)]
     torch.testing.assert_close(verified(student, teacher, k=k).exp(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"sampling_temperature": 0.5}, {"top_k": 2}, {"top_p": 0.5}, {}]
+)
+def test_sampling_sharpens_what_the_student_proposes_and_not_what_the_teacher_says(settings):
+    q = torch.tensor([0.05, 0.05, 0.4, 0.25, 0.15, 0.1])
+    p = torch.tensor([0.02, 0.03, 0.1, 0.4, 0.3, 0.15])
+    student, teacher = q.log(), p.log()
+    q[:2] = 0  # padding and the like are never proposed
+    if "sampling_temperature" in settings:
+        q = q**2
+    elif settings:  # the two largest are also the fewest with half of the mass
+        q[q < q.topk(2).values[1]] = 0
+    q = (q / q.sum()).tolist()
+    policy = SpeculativeSamples(k=2, sampling=Sampling(**settings))
+    rejected = q[2] + q[5]
+    expected = [(q[t] if t in (3, 4) else 0.0) + rejected * p[t].item() for t in range(6)]
+    found = policy.combine(student, teacher, no_text=[0, 1]).exp()
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_a_student_that_is_never_corrected_writes_what_its_sampling_says(batch, writers):
+    policy = SpeculativeSamples(k=7, sampling=Sampling(top_k=1))
+    drawn = [texts(policy(batch, writers, 0.0), Author.STUDENT) for _ in range(2)]
+    found = greedy_search(writers.student, batch.source_ids, batch.source_mask, SPECIAL)
+    greedy = with_targets(
+        batch,
+        [h.token_ids for [h] in found],
+        SPECIAL,
+        Author.STUDENT,
+        ended=[h.ended for [h] in found],
+    )
+    assert drawn == [texts(greedy, Author.STUDENT)] * 2
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
@@ -163,13 +221,69 @@ def test_replay_draws_at_first_and_reads_its_buffer_at_the_end(batch, writers):
     assert resumed.share == 1.0
 
 
+def replay_in_one_of_two(rank, folder):
+    """Draws for some sources, validates, draws for the first again, validates."""
+    torch.manual_seed(rank)
+    address = f"file://{folder}/meet"
+    torch.distributed.init_process_group("gloo", address, rank=rank, world_size=2)
+    policy = AdaptiveReplay(sampling=SAMPLING, step=1.0, tolerance=0.0)
+    policy.share = 1.0
+    writers = Writers(student=toy_model().eval(), teacher=None, special=SPECIAL)
+    examples = toy_examples(5)
+    policy(collate(examples[:3] if rank else examples[2:], SPECIAL), writers, 0.0)
+    policy.after_validation(1.0)
+    before = dict(policy.texts)
+    if rank == 0:
+        policy(collate(examples[:1], SPECIAL), writers, 0.0)
+    policy.after_validation(1.0)
+    own = policy.texts[0] != before[0]
+    torch.save([before, policy.get_extra_state(), own], folder / f"{rank}.pt")
+
+
+def test_processes_exchange_what_they_drew(tmp_path):
+    torch.multiprocessing.spawn(replay_in_one_of_two, (tmp_path,), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert first == second
+    before, state, drawn_anew = first
+    assert sorted(before) == sorted(state["texts"]) == [0, 1, 2, 3, 4]
+    assert drawn_anew
+    assert {number: before[number] for number in (1, 2, 3, 4)} == {
+        number: state["texts"][number] for number in (1, 2, 3, 4)
+    }
+
+
+def mixed_by(sampling):
+    return TeacherMixedSamples(alpha=0.2, sampling=sampling)
+
+
+def mixture(own, otherwise=None):
+    return Mixture(share=0.5, own=own, otherwise=otherwise or Gold())
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Mixture(share=1.0, own=POLICIES["student"], otherwise=Gold()), "between 0 and 1"),
-        (lambda: Mixture(share=0.5, own=Gold(), otherwise=Gold()), "takes an online policy"),
+        (lambda: mixture(Gold()), "own=Gold is not the student's own text alone"),
+        (lambda: mixture(POLICIES["speculative"]), "own=SpeculativeSamples is not"),
+        (lambda: mixture(POLICIES["teacher_mixed"]), "own=TeacherMixedSamples is not"),
+        (lambda: mixture(POLICIES["contrastive"]), "own=ContrastivePairs is not"),
+        (
+            lambda: mixture(AdaptiveReplay(sampling=SAMPLING, step=0.1, tolerance=0.0)),
+            "own=AdaptiveReplay is not",
+        ),
+        (
+            lambda: mixture(POLICIES["student"], POLICIES["student"]),
+            "otherwise=StudentSamples writes during training",
+        ),
+        (lambda: Sampling(sampling_temperature=0.0), "sampling_temperature must be positive"),
+        (lambda: Sampling(top_k=0), "top_k must be at least 1, got 0"),
+        (lambda: Sampling(top_p=1.5), r"top_p must be in \(0, 1\], got 1.5"),
         (lambda: SpeculativeSamples(k=0, sampling=SAMPLING), "k must be at least 1, got 0"),
         (lambda: TeacherMixedSamples(alpha=1.0, sampling=SAMPLING), r"alpha must be in \[0, 1\)"),
+        (lambda: mixed_by(Sampling(sampling_temperature=0.9)), "sampling_temperature=1 and leave"),
+        (lambda: mixed_by(Sampling(top_k=5)), "leave out top_k"),
+        (lambda: mixed_by(Sampling(top_p=0.9)), "top_p=0.9"),
         (lambda: TeacherSamples(writing=Sampling(num_hypotheses=2)), "must be 1, got 2"),
         (lambda: AdaptiveReplay(sampling=SAMPLING, step=0.0, tolerance=0.0), "step must be in"),
     ],
@@ -177,3 +291,21 @@ def test_replay_draws_at_first_and_reads_its_buffer_at_the_end(batch, writers):
 def test_settings_out_of_range_are_refused(make, message):
     with pytest.raises(UserError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda sampling: TeacherSamples(writing=sampling),
+        lambda sampling: StudentSamples(sampling=sampling),
+        lambda sampling: SpeculativeSamples(k=3, sampling=sampling),
+        lambda sampling: TeacherMixedSamples(alpha=0.2, sampling=sampling),
+        lambda sampling: AdaptiveReplay(sampling=sampling, step=0.1, tolerance=0.0),
+        lambda sampling: ContrastivePairs(
+            writing=Beam(beam_size=1, num_hypotheses=1), sampling=sampling
+        ),
+    ],
+)
+def test_several_drawn_texts_for_a_source_are_refused(make):
+    with pytest.raises(UserError, match="num_hypotheses must be 1, got 2"):
+        make(Sampling(num_hypotheses=2))

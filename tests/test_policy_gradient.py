@@ -8,10 +8,12 @@ import torch
 from conftest import SPECIAL
 from torch import nn
 
+from nlg_distill.config import compose
 from nlg_distill.data.batch import IGNORE_INDEX, Author, Batch
 from nlg_distill.errors import UserError
 from nlg_distill.losses.policy_gradient import PolicyGradientTerm, rewards_to_go
 from nlg_distill.models import ModelOutput
+from nlg_distill.rehearsal import rehearse
 from nlg_distill.teachers.signal import TeacherSignal
 
 VOCAB, LENGTH = 3, 3
@@ -84,6 +86,23 @@ def test_importance_weights_are_clipped():
     assert loose / tight == pytest.approx(2.0, rel=0.5)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+def test_a_token_that_is_improbable_to_both_has_a_weight(alpha):
+    """exp of both is 0 in float32, and their quotient was NaN."""
+    student, teacher = tables(), tables()
+    for model, low in ((student, 150.0), (teacher, 140.0)):
+        model[0] = model[0] - low * torch.eye(VOCAB)[:1]  # neither begins with 0
+    leaves = [table.requires_grad_() for table in student]
+    values = surrogate(PolicyGradientTerm(alpha=alpha), leaves, teacher)
+    assert values.isfinite().all()
+    assert all(slope.isfinite().all() for slope in torch.autograd.grad(values.sum(), leaves))
+    q, p = (logits(m)[0, 0].log_softmax(-1)[0].double().detach() for m in (student, teacher))
+    weight = 1 / (1 - alpha + alpha * (p - q).exp())
+    first = torch.where(torch.arange(LENGTH) == 0, TEXTS, IGNORE_INDEX)
+    found = surrogate(PolicyGradientTerm(alpha=alpha, single_step=False), student, teacher, first)
+    torch.testing.assert_close(found[0].double(), -weight * (p - q) * q, rtol=1e-4, atol=0)
+
+
 def test_rewards_to_go_by_hand():
     rewards = torch.tensor([[1.0, 2.0, 3.0, 9.0]])
     mask = torch.tensor([[True, True, True, False]])
@@ -103,6 +122,42 @@ def test_gold_texts_do_not_count():
     output = ModelOutput(logits(student), nn.Identity())
     values = term(output, TeacherSignal(log_probs=logits(teacher)), mixed)
     torch.testing.assert_close(values, surrogate(term, student, teacher)[len(TEXTS) // 2 :].sum())
+
+
+STUDENT_ALONE = ["targets=student_samples", "loss=[policy_gradient]"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["experiment=minillm", "loss.policy_gradient.alpha=0.3"], r"alpha=0\.3, but .* is 0\.2"),
+        (STUDENT_ALONE, "set targets=teacher_mixed"),
+        ([*STUDENT_ALONE, "loss.policy_gradient.alpha=0.2"], r"alpha=0\.2, but .* is 0\.0"),
+        (
+            [*STUDENT_ALONE, "loss.policy_gradient.alpha=0.0", "+targets.sampling.top_k=5"],
+            "at temperature 1 and without top_k",
+        ),
+        (
+            ["targets=speculative", "loss=[policy_gradient]", "loss.policy_gradient.alpha=0.0"],
+            "learns from texts drawn from the models' own distributions",
+        ),
+    ],
+)
+def test_texts_drawn_otherwise_than_the_weights_say_are_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        rehearse(compose(overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=minillm"],
+        ["experiment=minillm", "targets.alpha=0.0"],
+        [*STUDENT_ALONE, "loss.policy_gradient.alpha=0.0"],
+    ],
+)
+def test_texts_drawn_as_the_weights_say_are_taken(overrides):
+    rehearse(compose(overrides))
 
 
 @pytest.mark.parametrize("settings", [{"alpha": 1.0}, {"alpha": 0.2, "clip": -1.0}])

@@ -111,6 +111,7 @@ class DrawnTerm(VocabularyTerm):
 
 
 KL = "experiment=word_kd"
+DRAWS = ["teacher=cached", "teacher.mode=samples", "loss=[nll,sampled_kl]"]
 TERM = "loss.forward_kl._target_="
 
 
@@ -137,9 +138,30 @@ def check_and_plan(cfg, overrides):
             ["teacher=cached", KL, f"{TERM}nlg_distill.losses.TopKTerm", "+loss.forward_kl.k=33"],
             "loss.forward_kl.k=33 .*teacher.k=32: raise teacher.k",
         ),
+        (
+            [*DRAWS, "+wrapper@loss.sampled_kl=teacher_entropy_weights"],
+            "loss.sampled_kl.token_weights: TeacherEntropyWeights reads .*set teacher=live",
+        ),
+        ([*DRAWS, "teacher.k=12"], "loss.sampled_kl.num_samples=32, .*teacher.k=12 draws"),
         (["teacher=cached", "targets._target_=test_preflight.Writes"], "policy Writes asks"),
         (["teacher=text_only", "targets._target_=test_preflight.Writes"], "policy Writes asks"),
         (["teacher=cached", "targets._target_=test_preflight.Online"], "policy Online trains on"),
+        *[
+            (
+                [f"targets={name}", *loss],
+                rf"{policy} trains on text .*{stated}.*loss=\[forward_kl\]",
+            )
+            for name, policy in [
+                ("student_samples", "StudentSamples"),
+                ("replay", "AdaptiveReplay"),
+                ("mixture", "Mixture"),
+                ("contrastive", "ContrastivePairs"),
+            ]
+            for loss, stated in [
+                ([], r"loss=\[nll\]"),
+                (["loss=[nll,forward_kl]", "+loss.forward_kl.written_by=gold"], "nll,forward_kl"),
+            ]
+        ],
         (["teacher=cached", "teacher@teacher.source=text_only"], "teacher.source must be"),
         (["teacher=cached", "teacher.k=0", KL], "teacher.k must be at least 1, got 0"),
         (["teacher=cached", "teacher.mode=all", KL], "teacher.mode must be"),
@@ -161,7 +183,10 @@ def test_what_a_source_cannot_give_is_refused_with_the_remedy(overrides, message
     "overrides",
     [
         ["teacher=text_only", "experiment=seq_kd"],
+        ["targets=replay", "loss=[nll,forward_kl]", "+loss.forward_kl.written_by=student"],
+        ["targets=speculative", "loss=[nll]"],
         ["teacher=cached", "teacher.mode=samples", KL, f"{TERM}test_preflight.DrawnTerm"],
+        [*DRAWS, "+wrapper@loss.sampled_kl=student_loss_weights"],
         ["teacher=cached", "experiment=seq_kd_seq_inter_word_kd"],
         ["teacher=ensemble", KL, f"{TERM}nlg_distill.losses.VocabularyTerm"],
         ["teacher=ensemble", "targets._target_=test_preflight.Writes"],

@@ -7,12 +7,13 @@ import pytest
 import torch
 from loss_cases import configured, sides, values
 
+from nlg_distill.config import check, compose
 from nlg_distill.errors import UserError
 from nlg_distill.losses import Objective, TAIDTerm, taid
 
 
 def by_the_paper(losses, start=0.4, momentum=0.99, step=5e-4):
-    """Algorithm 1 in plain numbers: t after each step."""
+    """The paper's update in plain numbers: t after each step."""
     t, trend, previous, found = start, 0.0, None, []
     for number, loss in enumerate(losses):
         t = max(t, start + (1 - start) * number / len(losses))
@@ -62,6 +63,16 @@ def test_t_rises_faster_while_the_loss_falls():
     assert falling.t > rising.t > 0.4
 
 
+def test_a_step_without_a_loss_is_passed_over():
+    settings = dict(momentum=0.5, step_size=0.5, start=0.0)
+    plain, gaps = configured("taid", **settings), configured("taid", **settings)
+    run(plain, [3.0, 2.0, 1.0], of=10**6)
+    run(gaps, [0.0, 3.0, -1e-9, 2.0, 0.0, 1.0], of=10**6)
+    for name in ("t", "trend", "previous"):
+        torch.testing.assert_close(getattr(gaps, name), getattr(plain, name), atol=1e-5, rtol=0)
+    assert gaps.t > 0.1
+
+
 def test_the_term_uses_its_t():
     term = configured("taid")
     student, teacher = sides()
@@ -100,6 +111,13 @@ def test_no_gradient_flows_through_the_intermediate_teacher():
     taid(leaf, teacher, t=0.4).sum().backward()
     between = (0.6 * student + 0.4 * teacher).softmax(-1)
     torch.testing.assert_close(leaf.grad, student.softmax(-1) - between)
+
+
+@pytest.mark.parametrize("wrapper", ["linear_anneal", "temperature_schedule"])
+def test_what_changes_of_its_own_is_not_its_argument(wrapper):
+    cfg = compose(["loss=[nll,taid]", f"+wrapper@loss.taid={wrapper}"])
+    with pytest.raises(UserError, match=r"is not an argument of nlg_distill\.losses\.TAIDTerm"):
+        check(cfg)
 
 
 @pytest.mark.parametrize("setting", ["start", "momentum", "step_size"])

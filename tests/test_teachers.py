@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import SPECIAL, toy_examples, toy_model
+from conftest import SPECIAL, terms_of, toy_examples, toy_model
 
 from nlg_distill.data.batch import Batch, collate
 from nlg_distill.decoding import beam_search
@@ -97,6 +97,15 @@ def test_the_mean_of_tiny_probabilities_is_finite(mean):
     tiny = torch.tensor([[0.0, -300.0], [0.0, -310.0]]).log_softmax(-1)
     found = mean(tiny, torch.tensor([0.5, 0.5]))
     assert -312 < found[1] < -299
+
+
+@pytest.mark.parametrize("mean", [mean_of_probabilities, mean_of_logits])
+def test_the_mean_is_in_float32_also_under_autocast(mean):
+    distributions, weights = torch.randn(2, 3, VOCAB).log_softmax(-1), torch.tensor([0.3, 0.7])
+    expected = mean(distributions, weights)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = mean(distributions, weights)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_an_ensemble_writes_what_its_distributions_say(batch):
@@ -200,7 +209,7 @@ def kl_of(source, batch):
     student = StudentModule(toy_model(VOCAB, hidden_size=4), SPECIAL)
     objective = Objective({"kl": DivergenceTerm(loss=forward_kl)})
     module = DistillModule(student, source, Gold(), objective)
-    value = module.objective_terms(batch)["kl"]
+    value = terms_of(module, batch)["kl"]
     value.backward()
     gradients = [p.grad.flatten() for p in module.model.parameters() if p.grad is not None]
     return value.detach(), torch.cat(gradients)

@@ -1,11 +1,13 @@
 """What is wrapped around a divergence: schedules, standardised logits, weights of tokens."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from loss_cases import batch_of, configured, labels_like, output, sides, summed, values
 
+from nlg_distill.data.batch import Author
 from nlg_distill.distributions import LOWEST
 from nlg_distill.errors import UserError
 from nlg_distill.losses import (
@@ -17,9 +19,11 @@ from nlg_distill.losses import (
     TeacherEntropyWeights,
     forward_kl,
     nll,
+    sampled_kl,
     standardize_logits,
 )
-from nlg_distill.teachers.signal import SparseDistribution, TeacherSignal
+from nlg_distill.losses.sampled_kl import Samples
+from nlg_distill.teachers.signal import SampledDistribution, SparseDistribution, TeacherSignal
 
 STUDENT, TEACHER = sides()
 
@@ -67,6 +71,24 @@ def test_a_temperature_schedule_reaches_the_loss():
         torch.testing.assert_close(values(term, STUDENT, TEACHER), expected)
 
 
+@pytest.mark.parametrize("ends", [(2.0, 0.0), (0.0, 2.0)])
+@pytest.mark.parametrize("name", ["forward_kl", "sampled_kl"])
+def test_a_schedule_that_ends_at_no_temperature_is_refused_before_a_start(name, ends):
+    term = configured(name)
+    term.rehearse()
+    term.temperature = LinearSchedule(start=ends[0], end=ends[1])
+    with pytest.raises(UserError, match=r"temperature must be positive, got 0\.0"):
+        term.rehearse()
+
+
+def test_a_temperature_beside_a_schedule_is_refused():
+    softened = partial(forward_kl, temperature=2.0)
+    falling = LinearSchedule(start=4.0, end=1.0)
+    DivergenceTerm(loss=partial(forward_kl, temperature=1.0), temperature=falling)
+    with pytest.raises(UserError, match=r"loss\.temperature=2\.0 has no effect beside a schedule"):
+        DivergenceTerm(loss=softened, temperature=falling)
+
+
 def test_standardised_logits_do_not_depend_on_scale_and_shift():
     term = DivergenceTerm(loss=forward_kl, transform=standardize_logits)
     expected = forward_kl(standardize_logits(STUDENT), standardize_logits(TEACHER))
@@ -91,8 +113,9 @@ def test_entropy_weights_are_the_teacher_s_own_entropy():
     flat, sharp = torch.zeros(1, 1, 7), torch.tensor([[[1e4, 0, 0, 0, 0, 0, 0.0]]])
     teacher = torch.cat([flat, sharp], dim=1)
     student = STUDENT[:1, :2]
+    batch = batch_of(labels_like(student))
     weights = TeacherEntropyWeights()(
-        output(student), TeacherSignal(output(teacher)), batch_of(labels_like(student))
+        output(student), TeacherSignal(output(teacher)), batch, batch.target_mask
     )
     torch.testing.assert_close(weights, torch.tensor([[1.0, 0.0]]))
     term = DivergenceTerm(
@@ -115,6 +138,21 @@ def test_loss_weights_keep_the_tokens_that_the_student_finds_hardest():
         StudentLossWeights(share=1.0)
 
 
+def test_loss_weights_rank_within_what_the_term_counts():
+    """The student's texts are easy to it; among gold texts alone half of the tokens stay."""
+    easy = 9.0 * torch.nn.functional.one_hot(labels_like(STUDENT), 7)
+    student = STUDENT + easy * torch.tensor([0.0, 1.0, 1.0])[:, None, None]
+    batch = batch_of(labels_like(STUDENT))
+    batch.authors[1:] = Author.STUDENT
+    weights, signal = StudentLossWeights(share=0.5), TeacherSignal(output(TEACHER))
+    for who, count in (("gold", 2), ("student", 4), ("teacher", 0)):
+        term = DivergenceTerm(loss=forward_kl, token_weights=weights, written_by=who)
+        mask = term.mask(batch)
+        values = term.per_token(output(student), signal, batch)
+        assert (values[mask] > 0).sum() == count
+        assert term(output(student), signal, batch).isfinite()
+
+
 @pytest.mark.parametrize("weights", [TeacherEntropyWeights(), StudentLossWeights(share=0.5)])
 def test_token_weights_carry_no_gradient_and_work_on_k_tokens(weights):
     batch = batch_of(labels_like(STUDENT))
@@ -122,12 +160,41 @@ def test_token_weights_carry_no_gradient_and_work_on_k_tokens(weights):
     term = DivergenceTerm(loss=forward_kl, token_weights=weights)
     plain = DivergenceTerm(loss=forward_kl)
     leaf = STUDENT.clone().requires_grad_()
-    found = weights(output(leaf), signal, batch)
+    found = weights(output(leaf), signal, batch, batch.target_mask)
     assert not found.requires_grad
     assert (found >= 0).all()
     assert (found <= 1).all()
     expected = found * plain.per_token(output(leaf), signal, batch)
     torch.testing.assert_close(term.per_token(output(leaf), signal, batch), expected)
+
+
+def stored_draws(count):
+    draws = Samples.of(TEACHER, count)
+    return TeacherSignal(samples=SampledDistribution(draws.token_ids, draws.log_probs)), draws
+
+
+def test_stored_draws_are_weighted_by_what_the_student_finds_hard():
+    signal, draws = stored_draws(4)
+    batch = batch_of(labels_like(STUDENT))
+    weights = StudentLossWeights(share=0.5)
+    term = configured("sampled_kl", num_samples=4)
+    term.token_weights = weights
+    kept = weights(output(STUDENT), signal, batch, batch.target_mask)
+    expected = sampled_kl(STUDENT, draws) * kept
+    torch.testing.assert_close(term.per_token(output(STUDENT), signal, batch), expected)
+    term.token_weights = TeacherEntropyWeights()
+    with pytest.raises(UserError, match=r"the teacher's whole distribution.*set teacher=live"):
+        term.per_token(output(STUDENT), signal, batch)
+
+
+def test_stored_draws_of_another_number_or_temperature_are_refused():
+    signal, _ = stored_draws(4)
+    batch = batch_of(labels_like(STUDENT))
+    with pytest.raises(UserError, match="num_samples=5, but the teacher stored 4 draws"):
+        configured("sampled_kl", num_samples=5).per_token(output(STUDENT), signal, batch)
+    soft = configured("sampled_kl", num_samples=4, loss={"temperature": 2.0})
+    with pytest.raises(UserError, match="known at temperature 1 only"):
+        soft.per_token(output(STUDENT), signal, batch)
 
 
 def test_stored_tokens_refuse_a_temperature_and_a_transform():

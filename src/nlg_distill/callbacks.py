@@ -10,7 +10,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
 
 from nlg_distill.allocator import keep_freed_memory
 from nlg_distill.data.batch import Batch
@@ -18,7 +17,7 @@ from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.decoding import Hypothesis
 from nlg_distill.loggers import quiet_libraries
 from nlg_distill.metrics import corpus_bleu, length_ratio, mode_probability, repetition
-from nlg_distill.modules import DistillModule
+from nlg_distill.modules import DistillModule, GenerationModule
 from nlg_distill.progress import progress
 
 
@@ -64,6 +63,12 @@ class BleuOnValidation(Callback):
         self.tokenizer, self.references = tokenizer, list(references)
         self.was_sound = self.warned = False
         self.written: dict[int, Hypothesis] = {}
+
+    def state_dict(self) -> dict[str, bool]:
+        return {"was_sound": self.was_sound, "warned": self.warned}
+
+    def load_state_dict(self, state_dict: dict[str, bool]) -> None:
+        self.was_sound, self.warned = state_dict["was_sound"], state_dict["warned"]
 
     def on_validation_batch_end(
         self,
@@ -112,13 +117,15 @@ def collapse(found: Mapping[str, float]) -> str | None:
 
 
 class Stopwatch(Callback):
-    """Seconds spent in training, validation included, over all attempts; and tokens per second."""
+    """Seconds spent in training, validation included, over all attempts; and tokens per second.
+
+    Tokens are those of the texts that were trained on, whoever wrote them.
+    """
 
     def __init__(self) -> None:
         """Starts at zero."""
         self.seconds = 0.0
         self._since = 0.0
-        self._tokens: Tensor | int = 0
         self._marked = 0.0
 
     def state_dict(self) -> dict[str, float]:
@@ -135,9 +142,7 @@ class Stopwatch(Callback):
         self._read()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._tokens, self._marked = 0, time.monotonic()
-        if isinstance(pl_module, DistillModule):
-            pl_module.writing_seconds = 0.0
+        self._begin_anew(pl_module)
 
     def on_train_batch_end(
         self,
@@ -147,16 +152,22 @@ class Stopwatch(Callback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        self._tokens = self._tokens + batch.num_target_tokens
+        assert isinstance(pl_module, GenerationModule)
         if (batch_idx + 1) % (trainer.log_every_n_steps * trainer.accumulate_grad_batches) == 0:  # type: ignore[attr-defined]
-            now = time.monotonic()
-            speed = int(self._tokens) * trainer.world_size / (now - self._marked)
-            pl_module.log("train/tokens_per_second", speed)
+            seconds = time.monotonic() - self._marked
+            tokens = int(pl_module.tokens_trained_on) * trainer.world_size
+            pl_module.log("train/tokens_per_second", tokens / seconds)
             if isinstance(pl_module, DistillModule):
-                share = pl_module.writing_seconds / (now - self._marked)
-                pl_module.log("train/writing_share", share)
-                pl_module.writing_seconds = 0.0
-            self._tokens, self._marked = 0, now
+                pl_module.log("train/writing_share", pl_module.writing_seconds / seconds)
+            self._begin_anew(pl_module)
+
+    def _begin_anew(self, module: L.LightningModule) -> None:
+        """Forgets what was counted before a log line or a validation."""
+        assert isinstance(module, GenerationModule)
+        self._marked = time.monotonic()
+        module.tokens_trained_on.zero_()
+        if isinstance(module, DistillModule):
+            module.writing_seconds = 0.0
 
     def _read(self) -> None:
         now = time.monotonic()

@@ -121,15 +121,27 @@ def check(cfg: DictConfig) -> None:
                 f"{group!s} must be a config, got {cfg[group]!r}: choose one, for example "
                 f"model@student_model=lstm_128"
             )
-    for name, term in cfg.loss.items():
-        if "_target_" not in term:
-            raise UserError(
-                f"loss.{name!s} has settings, but is no term of this run: choose it too, as in "
-                f"loss=[nll,{name!s}]"
-            )
+    _check_terms("loss", "loss", cfg.loss)
+    _check_terms("teacher_loss", "loss@teacher_loss", cfg.teacher_loss)
     for path, node in _nodes(cfg, ""):
         if "_target_" in node:
             _check_node(path, node)
+
+
+def _check_terms(group: str, choice: str, terms: DictConfig) -> None:
+    chosen = [str(name) for name, term in terms.items() if isinstance(term, DictConfig)]
+    for name, term in terms.items():
+        if not isinstance(term, DictConfig):
+            example = chosen[0] if chosen else "nll"
+            raise UserError(
+                f"{group}.{name!s}={term} is no term: a setting belongs to one, as in "
+                f"{group}.{example}.{name!s}={term}"
+            )
+        if "_target_" not in term:
+            raise UserError(
+                f"{group}.{name!s} has settings, but is no term of this run: choose it too, as in "
+                f"{choice}=[nll,{name!s}]"
+            )
 
 
 def _check_node(path: str, node: DictConfig) -> None:

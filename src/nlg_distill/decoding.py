@@ -46,12 +46,14 @@ class StepModel(Protocol):
 class Hypothesis:
     """A text the model wrote, without special tokens.
 
-    `log_prob` is the sum over its tokens in nats, the end token included when it was reached.
+    `log_prob` is the sum over its tokens in nats, the end token included. `ended` is False where
+    the length limit left no other token than the end: the model did not choose to stop there.
     """
 
     token_ids: list[int]
     log_prob: float
     score: float
+    ended: bool
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,12 @@ def beam_search(
         ends = tokens == special.end
 
         ending = (ends & best.isfinite())[:, :beam_size]
+        chosen = (limits > length).tolist()
         for row, rank in ending.nonzero().tolist():
             log_prob = best[row, rank].item()
             written = history[row, parents[row, rank]].tolist()
             score = log_prob / length**length_penalty
-            finished[sources[row]].append(Hypothesis(written, log_prob, score))
+            finished[sources[row]].append(Hypothesis(written, log_prob, score, chosen[row]))
 
         log_probs, live = best.masked_fill(ends, float("-inf")).topk(min(beam_size, best.shape[1]))
         parents, tokens = parents.gather(1, live), tokens.gather(1, live)
@@ -176,11 +179,9 @@ def sample(
         special: ids of the tokens that are not text.
         generator: where the randomness comes from, on the model's device.
         num_hypotheses: texts per source, drawn independently.
-        sampling_temperature: divides the logits; above 0.
-        top_k: draw from the `top_k` most probable tokens alone.
-        top_p: draw from the fewest most probable tokens whose mass reaches `top_p`, in (0, 1].
-            Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
-            https://arxiv.org/abs/1904.09751, section 3.1.
+        sampling_temperature: see `sharpened`.
+        top_k: see `sharpened`.
+        top_p: see `sharpened`.
         limit: longest text for a source.
 
     Returns:
@@ -190,12 +191,6 @@ def sample(
     Raises:
         UserError: if a number is out of its range.
     """
-    if sampling_temperature <= 0:
-        raise UserError(f"sampling_temperature must be positive, got {sampling_temperature}")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k must be at least 1, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p must be in (0, 1], got {top_p}")
     if num_hypotheses < 1:
         raise UserError(f"num_hypotheses must be at least 1, got {num_hypotheses}")
     device = source_ids.device
@@ -213,7 +208,10 @@ def sample(
         length += 1
         output, state = model.step(tokens, state)
         following = _next_log_probs(output, special, must_end=limits == length)
-        choice = _truncate(following / sampling_temperature, top_k, top_p).softmax(dim=-1)
+        drawn = sharpened(
+            following, sampling_temperature=sampling_temperature, top_k=top_k, top_p=top_p
+        )
+        choice = drawn.softmax(dim=-1)
         tokens = torch.multinomial(choice.flatten(0, 1), 1, generator=generator).view(shape)
         log_probs += following.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~going, 0.0)
         going &= tokens != special.end
@@ -222,16 +220,40 @@ def sample(
 
     return [
         [
-            Hypothesis(token_ids, log_prob, log_prob / (len(token_ids) + 1))
-            for token_ids, log_prob in zip(texts, values, strict=True)
+            Hypothesis(ids, log_prob, log_prob / (len(ids) + 1), ended=len(ids) + 1 < longest)
+            for ids, log_prob in zip(texts, values, strict=True)
         ]
-        for texts, values in zip(written, log_probs.tolist(), strict=True)
+        for texts, values, longest in zip(written, log_probs.tolist(), limits.tolist(), strict=True)
     ]
 
 
-def _truncate(
-    logits: Float[Tensor, "sources beam vocab"], top_k: int | None, top_p: float | None
-) -> Float[Tensor, "sources beam vocab"]:
+def sharpened(
+    logits: Float[Tensor, "*tokens vocab"],
+    *,
+    sampling_temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Float[Tensor, "*tokens vocab"]:
+    """Logits of the distribution that a token is drawn from; `-inf` where it is not drawn.
+
+    Args:
+        logits: the model's own.
+        sampling_temperature: divides the logits; above 0.
+        top_k: draw from the `top_k` most probable tokens alone.
+        top_p: draw from the fewest most probable tokens whose mass reaches `top_p`, in (0, 1].
+            Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
+            https://arxiv.org/abs/1904.09751, section 3.1.
+
+    Raises:
+        UserError: if a number is out of its range.
+    """
+    if sampling_temperature <= 0:
+        raise UserError(f"sampling_temperature must be positive, got {sampling_temperature}")
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p must be in (0, 1], got {top_p}")
+    logits = logits / sampling_temperature
     if top_k is not None and top_k < logits.shape[-1]:
         smallest = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < smallest, float("-inf"))

@@ -43,15 +43,20 @@ def kl(
 
 
 def log_mixture(
-    log_p: Float[Tensor, "*tokens vocab"], log_q: Float[Tensor, "*tokens vocab"], share: float
+    log_p: Float[Tensor, "*tokens vocab"],
+    log_q: Float[Tensor, "*tokens vocab"],
+    share: float | Float[Tensor, "*#tokens"],
 ) -> Float[Tensor, "*tokens vocab"]:
     """Log of share * p + (1 - share) * q: probabilities are mixed, not their logs.
 
     Args:
         log_p: log-distribution.
         log_q: log-distribution over the same outcomes.
-        share: of p, in [0, 1].
+        share: of p, in [0, 1]; of each token, if a tensor.
     """
+    if isinstance(share, Tensor):
+        own, other = share[..., None].log(), (-share[..., None]).log1p()
+        return torch.logaddexp(log_p + own, log_q + other).clamp(min=LOWEST)
     if share in (0, 1):
         return log_p if share == 1 else log_q
     mixed = torch.logaddexp(log_p + math.log(share), log_q + math.log1p(-share))

@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from torch import nn
 
+from nlg_distill.data.batch import Author
 from nlg_distill.errors import UserError
 from nlg_distill.losses import Objective
 from nlg_distill.session import Session
@@ -30,13 +31,17 @@ def rehearse(cfg: DictConfig) -> None:
             made[name] = instantiate(cfg[name], _convert_="all")
     for name in ("teacher_model", "student_model"):
         with _naming(name), torch.device("meta"):
-            instantiate(cfg[name], vocab_size=8)
+            made[name] = instantiate(cfg[name], vocab_size=8)
+    with _naming("init"):
+        made["init"].rehearse(made["student_model"], made["teacher_model"])
+    objectives = {}
     for name in ("teacher_loss", "loss"):
         with _naming(name):
-            objective = Objective(instantiate(cfg[name], _convert_="all"))
-            for _, term in objective.items():
+            objectives[name] = Objective(instantiate(cfg[name], _convert_="all"))
+            for _, term in objectives[name].items():
                 term.rehearse()
-    objective.check_authors(made["targets"].authors)
+    _refuse_other_than_gold(objectives["teacher_loss"])
+    objectives["loss"].check_texts(made["targets"].authors, made["targets"].teacher_share)
     for name in ("teacher_training", "student_training"):
         with _naming(name):
             training = instantiate(cfg[name], _convert_="all")
@@ -47,6 +52,21 @@ def rehearse(cfg: DictConfig) -> None:
     for name, path in cfg.paths.items():
         if not _can_write(Path(path)):
             raise UserError(f"paths.{name!s}={path}: cannot write there")
+
+
+def _refuse_other_than_gold(teacher_loss: Objective) -> None:
+    """A teacher has no teacher, and is trained on gold text."""
+    for name, term in teacher_loss.items():
+        if term.needs_teacher:
+            raise UserError(
+                f"teacher_loss.{name} asks for a teacher, and the teacher itself has none: choose "
+                f"it for the student, as in loss=[nll,{name}], and leave loss@teacher_loss=[nll]"
+            )
+        if term.author is not None and term.author != Author.GOLD:
+            raise UserError(
+                f"teacher_loss.{name}.written_by={term.author.name.lower()}: a teacher is trained "
+                f"on gold text alone: leave written_by out"
+            )
 
 
 def _can_write(path: Path) -> bool:

@@ -14,7 +14,7 @@ from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store, metadata
 from nlg_distill.table_spec import Row, TableSpec, load_spec
-from nlg_distill.tables import SECONDS, Part, Run, Table
+from nlg_distill.tables import Part, Run, Table
 from nlg_distill.workers import Job, PlannedRun, jobs_of, work_off
 
 console = Console()
@@ -98,7 +98,7 @@ def equal_time_runs(part: Part, planned: Sequence[PlannedRun]) -> list[PlannedRu
     The seconds are those in the store, so a second call plans the same; a row whose steps do not
     change is the same run.
     """
-    target = part.mean(part.baseline, SECONDS)
+    target = part.fastest(part.baseline)
     again = []
     for run in planned:
         if run.cfg.stage == "teacher":
@@ -107,7 +107,7 @@ def equal_time_runs(part: Part, planned: Sequence[PlannedRun]) -> list[PlannedRu
         steps = equal_time_steps(
             training.max_steps,
             training.validate_every,
-            seconds=part.mean(run.row, SECONDS),
+            seconds=part.fastest(run.row),
             target=target,
         )
         overrides = (*run.overrides, f"student_training.max_steps={steps}")

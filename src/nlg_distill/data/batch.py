@@ -99,11 +99,23 @@ def collate(
 
 
 def with_targets(
-    batch: Batch, targets: Sequence[Sequence[int]], special: SpecialIds, author: Author
+    batch: Batch,
+    targets: Sequence[Sequence[int]],
+    special: SpecialIds,
+    author: Author,
+    *,
+    ended: Sequence[bool],
 ) -> Batch:
-    """The same sources with other targets, given as token ids without special tokens."""
+    """The same sources with other targets, given as token ids without special tokens.
+
+    The end is a label of those that `ended` alone. Where a length limit cut a text, nobody chose
+    to stop, and nothing is to be learned from it.
+    """
     device = batch.labels.device
     inputs, labels = _shifted(targets, special)
+    for row, (ids, complete) in enumerate(zip(targets, ended, strict=True)):
+        if not complete:
+            labels[row, len(ids)] = IGNORE_INDEX
     return replace(
         batch,
         decoder_input_ids=inputs.to(device),

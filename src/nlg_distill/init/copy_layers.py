@@ -30,6 +30,10 @@ class CopyLayers:
         """
         take_over(student, load_model(parents["init_teacher"]), self.layers)
 
+    def rehearse(self, student: EncoderDecoder, teacher: EncoderDecoder) -> None:
+        """Refuses what cannot be copied, told by models without values."""
+        take_over(student, teacher, self.layers)
+
 
 def take_over(student: EncoderDecoder, teacher: EncoderDecoder, layers: Sequence[int]) -> None:
     """Copies the parameters of `teacher` and of its `layers` into `student`.
@@ -39,14 +43,15 @@ def take_over(student: EncoderDecoder, teacher: EncoderDecoder, layers: Sequence
             layer, or a parameter's shape differs.
     """
     given, wanted = teacher.state_dict(), student.state_dict()
+    found = [int(layer[0]) for name in wanted if (layer := student.LAYER.search(name))]
+    if len(layers) != (count := 1 + max(found, default=-1)):
+        raise UserError(
+            f"init.layers={list(layers)} names {len(layers)} of the teacher's layers, but the "
+            f"student has {count}: give one for each of the student's"
+        )
     copied = {}
     for name, parameter in wanted.items():
         layer = student.LAYER.search(name)
-        if layer is not None and int(layer[0]) >= len(layers):
-            raise UserError(
-                f"init.layers={list(layers)} says nothing of the student's layer {layer[0]}: give "
-                f"one of the teacher's layers for each of the student's"
-            )
         source = name if layer is None else student.LAYER.sub(str(layers[int(layer[0])]), name)
         if source not in given:
             raise UserError(f"init.layers={list(layers)}: the teacher has no {source}")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from nlg_distill.errors import UserError
 from nlg_distill.models import EncoderDecoder
 from nlg_distill.stages.models import load_model
 
@@ -18,5 +19,35 @@ class ExperimentInit:
         self.experiment = experiment
 
     def __call__(self, student: EncoderDecoder, parents: Mapping[str, Path]) -> None:
-        """Copies the finished student's parameters."""
-        student.load_state_dict(load_model(parents["init"]).state_dict())
+        """Copies the finished student's parameters.
+
+        Raises:
+            UserError: if its structure is another.
+        """
+        earlier = load_model(parents["init"])
+        refuse_other_structure(student, earlier, self.experiment)
+        student.load_state_dict(earlier.state_dict())
+
+    def rehearse(self, student: EncoderDecoder, teacher: EncoderDecoder) -> None:
+        """Has nothing to refuse: the plan compares the earlier student, which it alone knows."""
+
+
+def refuse_other_structure(
+    student: EncoderDecoder, earlier: EncoderDecoder, experiment: str
+) -> None:
+    """Compares the parameters of a student with those that it is to start from.
+
+    Raises:
+        UserError: at the first parameter whose shape differs, or which one of them lacks.
+    """
+    wanted, given = (
+        {name: list(value.shape) for name, value in model.state_dict().items()}
+        for model in (student, earlier)
+    )
+    for name in wanted | given:
+        if wanted.get(name) != given.get(name):
+            raise UserError(
+                f"init.experiment={experiment}: its student's {name} is {given.get(name, 'absent')}"
+                f", this student's is {wanted.get(name, 'absent')}: both need the same model. Give "
+                f"it on the command line, which both share, as in model@student_model=lstm_128"
+            )

@@ -14,3 +14,6 @@ class RandomInit:
 
     def __call__(self, student: EncoderDecoder, parents: Mapping[str, Path]) -> None:
         """Changes nothing."""
+
+    def rehearse(self, student: EncoderDecoder, teacher: EncoderDecoder) -> None:
+        """Has nothing to refuse."""

@@ -1,6 +1,7 @@
 """Losses: pure functions, one per file, in nats per token; and the terms that apply them."""
 
 from nlg_distill.losses.adaptive_kl import adaptive_kl
+from nlg_distill.losses.adaptive_skew import AdaptiveSkewTerm
 from nlg_distill.losses.alpha_beta import alpha_beta
 from nlg_distill.losses.attention_kl import AttentionTerm, attention_kl
 from nlg_distill.losses.decoupled_kl import decoupled_kl
@@ -34,6 +35,7 @@ from nlg_distill.losses.total_variation import total_variation
 from nlg_distill.losses.value_relation_kl import ValueRelationTerm, value_relation_kl
 
 __all__ = [
+    "AdaptiveSkewTerm",
     "AttentionTerm",
     "CosineSchedule",
     "CrossVocabularyTerm",

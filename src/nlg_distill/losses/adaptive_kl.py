@@ -48,10 +48,8 @@ def adaptive_kl(
         raise UserError(
             f"mu must be in (0, 1), got {mu}: for one direction alone use forward_kl or reverse_kl"
         )
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     weight = _forward_weight(student.detach().exp(), teacher.detach().exp(), mu)
     value = weight * kl(teacher, student) + (1 - weight) * kl(student, teacher)
     return tau_squared(temperature, scale_by_temperature) * value

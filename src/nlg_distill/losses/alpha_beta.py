@@ -1,9 +1,10 @@
 """Alpha-beta divergence.
 
 Wang et al., "ABKD: Pursuing a Proper Allocation of the Probability Mass in Knowledge Distillation
-via alpha-beta-Divergence", 2025, https://arxiv.org/abs/2505.04560, section 3. The limits are
-those of Cichocki, Cruces and Amari, "Generalized Alpha-Beta Divergences and Their Application to
-Robust Nonnegative Matrix Factorization", 2011, https://doi.org/10.3390/e13010134, section 2.
+via alpha-beta-Divergence", 2025, https://arxiv.org/abs/2505.04560, the definition of the
+alpha-beta-divergence. The limits are those of Cichocki, Cruces and Amari, "Generalized Alpha-Beta
+Divergences and Their Application to Robust Nonnegative Matrix Factorization", 2011,
+https://doi.org/10.3390/e13010134.
 """
 
 from jaxtyping import Float
@@ -56,10 +57,8 @@ def alpha_beta(
     for name, value in (("alpha", alpha), ("beta", beta), ("alpha + beta", alpha + beta)):
         if 0 < abs(value) < SMALLEST:
             raise UserError(f"{name} must be 0 or at least {SMALLEST} away from it, got {value}")
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     terms = _terms(teacher, student, alpha, beta)
     return tau_squared(temperature, scale_by_temperature) * terms.sum(dim=-1)
 

@@ -1,8 +1,9 @@
 """KL of attention: which positions each position looks at.
 
 Wang, Wei, Dong, Bao, Yang and Zhou, "MiniLM: Deep Self-Attention Distillation for Task-Agnostic
-Compression of Pre-Trained Transformers", 2020, https://arxiv.org/abs/2002.10957, section 3.1,
-equation 2. TinyBERT (https://arxiv.org/abs/1909.10351) takes the squared error of scores instead.
+Compression of Pre-Trained Transformers", 2020, https://arxiv.org/abs/2002.10957, the part
+"Self-Attention Distribution Transfer". TinyBERT (https://arxiv.org/abs/1909.10351) takes the
+squared error of scores instead.
 """
 
 from jaxtyping import Bool, Float

@@ -1,7 +1,7 @@
 """Decoupled distillation.
 
 Zhao, Cui, Song, Qiu and Liang, "Decoupled Knowledge Distillation" (DKD), 2022,
-https://arxiv.org/abs/2203.08679, section 3, equations 5 to 7.
+https://arxiv.org/abs/2203.08679: its TCKD is the label's part, its NCKD that of the others.
 """
 
 import torch

@@ -48,10 +48,18 @@ class DivergenceTerm(Term):
             temperature: the loss's temperature as a function of progress; its own if not given.
             transform: changes both sides' logits before they are compared.
             token_weights: factor of every target position.
+
+        Raises:
+            UserError: if the loss has a temperature of its own beside a schedule.
         """
         super().__init__(weight=weight, anneal=anneal, written_by=written_by)
         self.loss, self.temperature = loss, temperature
         self.transform, self.token_weights = transform, token_weights
+        if temperature is not None and self.own_temperature != 1:
+            raise UserError(
+                f"loss.temperature={self.own_temperature} has no effect beside a schedule of the "
+                f"temperature: set it to 1, or leave the schedule out"
+            )
 
     def per_token(
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch
@@ -60,19 +68,31 @@ class DivergenceTerm(Term):
         sides = self.sides(student, signal)
         if self.transform is not None:
             sides = (self.transform(sides[0]), self.transform(sides[1]))
-        settings = (
-            {} if self.temperature is None else {"temperature": self.temperature(self.progress)}
-        )
-        values = self.compare(sides[0], sides[1], batch, **settings)
+        values = self.compare(sides[0], sides[1], batch, **self.settings(self.progress))
+        return self.weighted(values, student, signal, batch)
+
+    def weighted(
+        self,
+        values: Float[Tensor, "batch time"],
+        student: ModelOutput,
+        signal: TeacherSignal,
+        batch: Batch,
+    ) -> Float[Tensor, "batch time"]:
+        """The values times the token weights, if there are any."""
         if self.token_weights is None:
             return values
-        return values * self.token_weights(student, signal, batch)
+        return values * self.token_weights(student, signal, batch, self.mask(batch))
+
+    def settings(self, progress: float) -> dict[str, float]:
+        """What the loss is told beside its own settings."""
+        return {} if self.temperature is None else {"temperature": self.temperature(progress)}
 
     def rehearse(self) -> None:
-        """Compares two uniform distributions."""
+        """Compares two uniform distributions, as at the beginning and at the end of a training."""
         batch = collate([Example(0, [3], [3])], SpecialIds(pad=0, begin=1, end=2))
         logits = torch.zeros(*batch.labels.shape, 4)
-        self.compare(logits, logits, batch)
+        for progress in (0.0, 1.0):
+            self.compare(logits, logits, batch, **self.settings(progress))
 
     def compare(
         self,
@@ -93,12 +113,20 @@ class DivergenceTerm(Term):
         """
         if signal.sparse is None:
             return self.dense_sides(student, signal)
+        self.refuse_changes()
+        return signal.sparse.buckets(student.logits)
+
+    def refuse_changes(self) -> None:
+        """Refuses what changes the teacher's distribution, where single tokens of it are stored.
+
+        Raises:
+            UserError: if there is a temperature or a transform.
+        """
         if self.temperature is not None or self.transform is not None or self.own_temperature != 1:
             raise UserError(
                 "the teacher's k stored tokens are known at temperature 1 only: a temperature or "
                 "a transform of the logits needs teacher=live"
             )
-        return signal.sparse.buckets(student.logits)
 
     def dense_sides(
         self, student: ModelOutput, signal: TeacherSignal
@@ -179,10 +207,10 @@ class TopKTerm(DivergenceTerm):
         """`k` tokens of a dense signal are kept; a sparse one must hold as many.
 
         Without the last bucket, divergences of the student's own distribution would fall to zero by
-        emptying the k tokens.
+        emptying the k tokens. It is that of temperature 1, so no other is taken.
 
         Raises:
-            UserError: if `k` is not positive.
+            UserError: if `k` is not positive, or the loss has another temperature.
         """
         super().__init__(
             loss=loss,
@@ -193,6 +221,12 @@ class TopKTerm(DivergenceTerm):
         )
         if k < 1:
             raise UserError(f"k must be at least 1, got {k}")
+        if self.own_temperature != 1:
+            raise UserError(
+                f"k tokens and the mass of the others are compared at temperature 1, got "
+                f"loss.temperature={self.own_temperature}: leave it out, or take a loss of the "
+                f"whole vocabulary, such as loss=[nll,forward_kl]"
+            )
         self.k = k
 
     def sides(self, student: ModelOutput, signal: TeacherSignal) -> tuple[Tensor, Tensor]:

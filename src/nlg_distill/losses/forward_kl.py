@@ -2,8 +2,7 @@
 
 Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015,
 https://arxiv.org/abs/1503.02531, section 2. At every target word it is the word-level distillation
-of Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947,
-section 3.1.
+of Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947.
 """
 
 from jaxtyping import Float
@@ -38,8 +37,6 @@ def forward_kl(
     Raises:
         UserError: if `temperature` is not positive.
     """
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     return tau_squared(temperature, scale_by_temperature) * kl(teacher, student)

@@ -1,7 +1,7 @@
 """Cosine distance of hidden states.
 
 Sanh, Debut, Chaumond and Wolf, "DistilBERT, a distilled version of BERT: smaller, faster, cheaper
-and lighter", 2019, https://arxiv.org/abs/1910.01108, section 3.
+and lighter", 2019, https://arxiv.org/abs/1910.01108, section 2.
 """
 
 from jaxtyping import Float
@@ -17,10 +17,10 @@ def hidden_cosine(
 ) -> Float[Tensor, "*positions"]:
     r"""Per-position $1 - \cos(h^S, h^T)$, in [0, 2], without unit. Lengths do not matter.
 
-    Deviation: DistilBERT's student has the teacher's width, and no projection.
+    Deviation: DistilBERT's student has the teacher's width; here another is projected to it.
 
     Args:
-        student_states: already projected to the teacher's width; gradients flow through these.
+        student_states: of the teacher's width, projected if need be; gradients flow through these.
         teacher_states: of the same width.
 
     Returns:

@@ -1,7 +1,7 @@
 """Squared error of hidden states.
 
 Jiao et al., "TinyBERT: Distilling BERT for Natural Language Understanding", 2020,
-https://arxiv.org/abs/1909.10351, section 3.1, "Hidden states based distillation".
+https://arxiv.org/abs/1909.10351, the part "Hidden states based distillation".
 """
 
 from jaxtyping import Float
@@ -18,8 +18,12 @@ def hidden_mse(
 
     The mean is over the states' width $d$ alone, never over positions.
 
+    Deviation: TinyBERT projects the student's states at any width, `HiddenStateTerm` only where the
+    widths differ, as Sun, Cheng, Gan and Liu, "Patient Knowledge Distillation for BERT Model
+    Compression", 2019, https://arxiv.org/abs/1908.09355, compare equal ones.
+
     Args:
-        student_states: already projected to the teacher's width; gradients flow through these.
+        student_states: of the teacher's width, projected if need be; gradients flow through these.
         teacher_states: of the same width.
 
     Returns:

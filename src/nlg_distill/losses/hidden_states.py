@@ -1,4 +1,4 @@
-"""The term that compares hidden states through projections that are trained along."""
+"""The term that compares hidden states, of unequal widths through projections trained along."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,10 +10,12 @@ from nlg_distill.losses.term import Schedule
 
 
 class HiddenStateTerm(FeatureTerm):
-    """A distance of hidden states; each layer of the student has its own trained projection.
+    """A distance of hidden states; where widths differ, each layer has its own trained projection.
 
-    The projections are parameters of the term: the optimizer trains them, the checkpoint keeps
-    them, and the finished student goes without.
+    States of equal width are compared as they are, as in DistilBERT. The projections are parameters
+    of the term: the optimizer trains them, the checkpoint keeps them, and the finished student goes
+    without. Like the models' own layers they are in half precision under autocast; the distance is
+    in float32.
     """
 
     kind = "hidden_states"
@@ -30,7 +32,7 @@ class HiddenStateTerm(FeatureTerm):
         anneal: Schedule | None = None,
         written_by: str | None = None,
     ) -> None:
-        """Makes one projection per layer, orthogonal at first, so that it keeps lengths.
+        """Makes one projection per layer, orthogonal at first, so that it keeps lengths; or none.
 
         Args:
             loss: `hidden_mse` or `hidden_cosine`.
@@ -44,10 +46,7 @@ class HiddenStateTerm(FeatureTerm):
         super().__init__(
             loss=loss, layers=layers, weight=weight, anneal=anneal, written_by=written_by
         )
-        projections = [nn.Linear(student_size, teacher_size, bias=False) for _ in self.layers]
-        for projection in projections:
-            nn.init.orthogonal_(projection.weight)
-        self.projections = nn.ModuleList(projections)
+        self.projections = nn.ModuleList(_bridge(student_size, teacher_size) for _ in self.layers)
 
     def compare(
         self,
@@ -56,5 +55,14 @@ class HiddenStateTerm(FeatureTerm):
         teacher: Tensor,
         mask: Bool[Tensor, "batch positions"],
     ) -> Float[Tensor, "batch positions"]:
-        """The distance of the projected states."""
+        """The distance of the states, the student's projected to the teacher's width."""
         return self.loss(self.projections[index](student), teacher)
+
+
+def _bridge(student_size: int, teacher_size: int) -> nn.Module:
+    """From states of one width to the other."""
+    if student_size == teacher_size:
+        return nn.Identity()
+    projection = nn.Linear(student_size, teacher_size, bias=False)
+    nn.init.orthogonal_(projection.weight)
+    return projection

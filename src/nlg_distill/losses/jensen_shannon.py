@@ -1,7 +1,7 @@
 """Generalised Jensen-Shannon divergence.
 
 Agarwal et al., "On-Policy Distillation of Language Models: Learning from Self-Generated Mistakes"
-(GKD), 2024, https://arxiv.org/abs/2306.13649, section 2, "Divergences".
+(GKD), 2024, https://arxiv.org/abs/2306.13649, section 2.
 """
 
 from jaxtyping import Float
@@ -45,6 +45,14 @@ def jensen_shannon(
     Raises:
         UserError: if `beta` is outside its range, or `temperature` is not positive.
     """
+    _check(beta, normalize)
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
+    value = _divergence(teacher, student, beta, normalize)
+    return tau_squared(temperature, scale_by_temperature) * value
+
+
+def _check(beta: float, normalize: bool) -> None:
     if not 0 <= beta <= 1:
         raise UserError(f"beta must be in [0, 1], got {beta}")
     if beta in (0, 1) and not normalize:
@@ -52,13 +60,17 @@ def jensen_shannon(
             f"beta={beta} makes the divergence zero everywhere: set normalize=true, or use "
             f"{'reverse_kl' if beta else 'forward_kl'}"
         )
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
-    factor = tau_squared(temperature, scale_by_temperature)
+
+
+def _divergence(
+    teacher: Float[Tensor, "*tokens vocab"],
+    student: Float[Tensor, "*tokens vocab"],
+    beta: float,
+    normalize: bool,
+) -> Float[Tensor, "*tokens"]:
+    """The value of two log-distributions; KL where `beta` is at an end."""
     if beta in (0, 1):
-        return factor * (kl(student, teacher) if beta else kl(teacher, student))
+        return kl(student, teacher) if beta else kl(teacher, student)
     mixture = log_mixture(teacher, student, beta)
     value = beta * kl(teacher, mixture) + (1 - beta) * kl(student, mixture)
-    return factor * (value / (beta * (1 - beta)) if normalize else value)
+    return value / (beta * (1 - beta)) if normalize else value

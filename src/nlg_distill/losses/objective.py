@@ -67,8 +67,12 @@ class Objective(nn.Module):
         """Whether any term changes with its own value."""
         return any(term.adapts for _, term in self.items())
 
-    def check_authors(self, authors: Set[Author]) -> None:
-        """Refuses a term that counts the texts of somebody who writes none.
+    def check_texts(self, authors: Set[Author], teacher_share: float | None) -> None:
+        """Refuses a term that counts the texts of somebody who writes none, or draws otherwise.
+
+        Args:
+            authors: who writes.
+            teacher_share: see `TargetsPolicy`.
 
         Raises:
             UserError: at the first such term.
@@ -81,6 +85,7 @@ class Objective(nn.Module):
                     f"loss.{name} counts texts written by {wanted} alone, but the targets policy "
                     f"trains on those of {there}: choose another targets="
                 )
+            term.check_drawing(teacher_share)
 
     def begin_step(self, progress: float) -> None:
         """Tells every term how far the training is, in [0, 1)."""

@@ -1,7 +1,7 @@
 """Reverse KL of whole texts, by policy gradient: MiniLLM.
 
 Gu et al., "MiniLLM: Knowledge Distillation of Large Language Models", 2024,
-https://arxiv.org/abs/2306.08543, section 2.2.
+https://arxiv.org/abs/2306.08543, the part on the optimization with policy gradient.
 """
 
 import torch
@@ -9,11 +9,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nlg_distill.data.batch import Author, Batch
-from nlg_distill.distributions import kl, log_probs
+from nlg_distill.distributions import kl, log_mixture, log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.losses.term import Schedule, Term
 from nlg_distill.models.output import ModelOutput
 from nlg_distill.teachers.signal import TeacherSignal
+
+REMEDY = (
+    "learns from texts drawn from the models' own distributions: set targets=teacher_mixed, or "
+    "targets=student_samples loss.policy_gradient.alpha=0 with targets.sampling at temperature 1 "
+    "and without top_k and top_p"
+)
 
 
 def rewards_to_go(
@@ -58,7 +64,8 @@ class PolicyGradientTerm(Term):
         """Keeps the settings.
 
         Args:
-            alpha: the teacher's share when the text was drawn: that of targets=teacher_mixed.
+            alpha: the teacher's share when the text was drawn: that of targets=teacher_mixed, 0
+                for targets=student_samples.
             weight: see `Term`.
             single_step: take the next token's part exactly instead of by sampling.
             length_normalize: divide what follows by its length, against short texts.
@@ -70,15 +77,28 @@ class PolicyGradientTerm(Term):
         """
         super().__init__(weight=weight, anneal=anneal, written_by=Author.STUDENT.name.lower())
         if alpha is None:
-            raise UserError(
-                "policy_gradient learns from text that both models draw: set targets=teacher_mixed"
-            )
+            raise UserError(f"policy_gradient {REMEDY}")
         if not 0 <= alpha < 1:
             raise UserError(f"alpha must be in [0, 1), got {alpha}")
         if clip < 0:
             raise UserError(f"clip must not be negative, got {clip}")
         self.alpha, self.clip = alpha, clip
         self.single_step, self.length_normalize = single_step, length_normalize
+
+    def check_drawing(self, teacher_share: float | None) -> None:
+        """Refuses texts that were not drawn with `alpha`: the weights would be wrong.
+
+        Raises:
+            UserError: if `alpha` is another, or the texts are drawn from neither model as it is.
+        """
+        if teacher_share is None:
+            raise UserError(f"policy_gradient {REMEDY}")
+        if teacher_share != self.alpha:
+            raise UserError(
+                f"policy_gradient has alpha={self.alpha}, but the teacher's share in what texts "
+                f"are drawn from is {teacher_share}: leave loss.policy_gradient.alpha out and set "
+                f"targets.alpha, or, with targets=student_samples, loss.policy_gradient.alpha=0"
+            )
 
     def per_token(
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch
@@ -91,8 +111,8 @@ class PolicyGradientTerm(Term):
         with torch.no_grad():
             reward = p - q
             later = rewards_to_go(reward, mask, length_normalize=self.length_normalize)
-            drawn = p.exp() * self.alpha + q.exp() * (1 - self.alpha)
-            importance = (q.exp() / drawn).clamp(max=1 + self.clip)
+            drawn = log_mixture(p, q, self.alpha)
+            importance = (q - drawn).exp().clamp(max=1 + self.clip)
             gain = later if self.single_step else later + reward
         values = -importance * gain * q
         if self.single_step:

@@ -38,8 +38,6 @@ def reverse_kl(
     Raises:
         UserError: if `temperature` is not positive.
     """
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     return tau_squared(temperature, scale_by_temperature) * kl(student, teacher)

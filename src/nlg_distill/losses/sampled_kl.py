@@ -98,7 +98,9 @@ class SampledTerm(VocabularyTerm):
         transform: Transform | None = None,
         token_weights: TokenWeights | None = None,
     ) -> None:
-        """`num_samples` tokens per position, at least 1; the rest as in `DivergenceTerm`.
+        """`num_samples` tokens per position, at least 1 and as many as a cache has, if it is one.
+
+        The rest is as in `DivergenceTerm`.
 
         Raises:
             UserError: if it is less.
@@ -119,12 +121,24 @@ class SampledTerm(VocabularyTerm):
     def per_token(
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch
     ) -> Float[Tensor, "batch time"]:
-        """The estimate at every target position."""
+        """The estimate at every target position.
+
+        Raises:
+            UserError: if the teacher stored another number of draws, or something asks for more
+                of its distribution than they tell.
+        """
         stored = signal.samples
         if stored is None:
             return super().per_token(student, signal, batch)
-        weights = torch.full_like(stored.log_probs, 1 / stored.log_probs.shape[-1])
-        return self.loss(student.logits, Samples(stored.token_ids, stored.log_probs, weights))
+        self.refuse_changes()
+        if stored.log_probs.shape[-1] != self.num_samples:
+            raise UserError(
+                f"num_samples={self.num_samples}, but the teacher stored "
+                f"{stored.log_probs.shape[-1]} draws of each position: give both the same number"
+            )
+        weights = torch.full_like(stored.log_probs, 1 / self.num_samples)
+        values = self.loss(student.logits, Samples(stored.token_ids, stored.log_probs, weights))
+        return self.weighted(values, student, signal, batch)
 
     def samples(
         self, teacher_logits: Float[Tensor, "batch time vocab"], temperature: float

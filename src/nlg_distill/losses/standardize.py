@@ -1,7 +1,7 @@
 """Standardised logits.
 
 Sun, Ren, Li, Wang and Cao, "Logit Standardization in Knowledge Distillation", 2024,
-https://arxiv.org/abs/2403.01427, section 4 and algorithm 1.
+https://arxiv.org/abs/2403.01427, algorithm 1.
 """
 
 from jaxtyping import Float

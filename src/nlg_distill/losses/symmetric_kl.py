@@ -45,9 +45,7 @@ def symmetric_kl(
             f"alpha must be in (0, 1), got {alpha}: for one direction alone use forward_kl or "
             f"reverse_kl"
         )
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     value = alpha * kl(teacher, student) + (1 - alpha) * kl(student, teacher)
     return tau_squared(temperature, scale_by_temperature) * value

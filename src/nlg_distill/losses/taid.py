@@ -1,8 +1,8 @@
 """Temporally adaptive interpolated distillation (TAID).
 
 Shing, Misaki, Bao, Yokoi and Akiba, "TAID: Temporally Adaptive Interpolated Distillation for
-Efficient Knowledge Transfer in Language Models", 2025, https://arxiv.org/abs/2501.16937, section 3
-and algorithm 1.
+Efficient Knowledge Transfer in Language Models", 2025, https://arxiv.org/abs/2501.16937, the
+intermediate teacher and the adaptive update of t.
 """
 
 import math
@@ -16,7 +16,6 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.distributions import LOWEST, kl, log_probs, tau_squared
 from nlg_distill.errors import UserError
 from nlg_distill.losses.divergence import VocabularyTerm
-from nlg_distill.losses.term import Schedule
 from nlg_distill.losses.token_weights import TokenWeights
 
 
@@ -49,10 +48,8 @@ def taid(
     Raises:
         UserError: if `temperature` is not positive.
     """
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     # Log-probabilities are logits less a constant, and finite where a logit is -inf.
     between = ((1 - t) * student.detach() + t * teacher).log_softmax(dim=-1).clamp(min=LOWEST)
     return tau_squared(temperature, scale_by_temperature) * kl(between, student)
@@ -69,8 +66,8 @@ class TAIDTerm(VocabularyTerm):
     t \leftarrow \min(1, t + \eta \, \sigma(m_n) (1 - t)),$$
 
     $\mu$ the `momentum` and $\eta$ the `step_size`: faster while the loss falls. $t$, $m$ and $L$
-    are buffers, hence in the checkpoint. There is no `anneal`: a weight that changes would be taken
-    for a loss that does.
+    are buffers, hence in the checkpoint. Neither weight nor temperature follows a schedule: what
+    changes of its own would be taken for a loss that does.
     """
 
     adapts = True
@@ -87,30 +84,24 @@ class TAIDTerm(VocabularyTerm):
         step_size: float = 5e-4,
         weight: float = 1.0,
         written_by: str | None = None,
-        temperature: Schedule | None = None,
         token_weights: TokenWeights | None = None,
     ) -> None:
         """Keeps the loss and the first $t$.
 
         Args:
             loss: `taid`, which is also told `t`.
-            start: the first $t$, in [0, 1).
+            start: the first $t$, in [0, 1); with 0 the first step learns nothing.
             momentum: how slowly the trend of the loss changes, in [0, 1).
             step_size: the largest share of the way to 1 that one step takes beside progress.
             weight: see `Term`.
             written_by: see `Term`.
-            temperature: see `DivergenceTerm`.
             token_weights: see `DivergenceTerm`.
 
         Raises:
             UserError: if a value is out of range.
         """
         super().__init__(
-            loss=loss,
-            weight=weight,
-            written_by=written_by,
-            temperature=temperature,
-            token_weights=token_weights,
+            loss=loss, weight=weight, written_by=written_by, token_weights=token_weights
         )
         for name, value in (("start", start), ("momentum", momentum), ("step_size", step_size)):
             if not 0 <= value < 1:
@@ -126,11 +117,18 @@ class TAIDTerm(VocabularyTerm):
         self.t.clamp_(min=self.start + (1 - self.start) * progress)
 
     def end_step(self, value: float) -> None:
-        """Moves $t$ by how the loss has changed."""
+        r"""Moves $t$ by how the loss has changed.
+
+        A step whose loss is 0 or less tells nothing: none of its texts counted, student and
+        teacher were equal ($t$ = 0), or it was rounded. $\delta$ of the next step would divide by
+        it, so the last positive one stays the one to compare with.
+        """
+        if value <= 0:
+            return
         if self.previous.isnan():
             self.previous.fill_(value)
             return
-        change = (self.previous - value) / self.previous.clamp(min=torch.finfo(torch.float32).tiny)
+        change = (self.previous - value) / self.previous
         self.trend.mul_(self.momentum).add_((1 - self.momentum) * change)
         self.t.add_(self.step_size * self.trend.sigmoid() * (1 - self.t)).clamp_(max=1.0)
         self.previous.fill_(value)

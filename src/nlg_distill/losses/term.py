@@ -63,6 +63,13 @@ class Term(nn.Module, ABC):
         """The weight at this step."""
         return self.weight * (1.0 if self.anneal is None else self.anneal(self.progress))
 
+    def check_drawing(self, teacher_share: float | None) -> None:
+        """Refuses texts drawn in a way that it would be wrong about, before a start.
+
+        Args:
+            teacher_share: see `TargetsPolicy`.
+        """
+
     def begin_step(self, progress: float) -> None:
         """Told before every step how far the training is, in [0, 1)."""
         self.progress = progress

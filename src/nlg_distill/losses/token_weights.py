@@ -3,7 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nlg_distill.data.batch import Batch
@@ -18,10 +18,17 @@ from nlg_distill.teachers.signal import TeacherSignal
 class TokenWeights(Protocol):
     """Gives a factor for every target position."""
 
+    needs_distribution: bool
+    """Whether it reads the teacher's probabilities, of which stored draws tell too little."""
+
     def __call__(
-        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
+        self,
+        student: ModelOutput,
+        signal: TeacherSignal,
+        batch: Batch,
+        mask: Bool[Tensor, "batch time"],
     ) -> Float[Tensor, "batch time"]:
-        """Factors of at least 0."""
+        """Factors of at least 0; `mask` is True where the term counts."""
         ...
 
 
@@ -31,9 +38,15 @@ class TeacherEntropyWeights:
     Of a sparse signal, the entropy over its k tokens and the bucket of all others.
     """
 
+    needs_distribution = True
+
     @torch.no_grad()
     def __call__(
-        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
+        self,
+        student: ModelOutput,
+        signal: TeacherSignal,
+        batch: Batch,
+        mask: Bool[Tensor, "batch time"],
     ) -> Float[Tensor, "batch time"]:
         """Normalised entropy of the teacher at each position."""
         if signal.sparse is None:
@@ -45,15 +58,17 @@ class TeacherEntropyWeights:
 
 
 class StudentLossWeights:
-    """1 at the positions that the student finds hardest, 0 elsewhere.
+    """1 at the positions that the student finds hardest of those that the term counts, 0 elsewhere.
 
     Wang et al., "Selective Knowledge Distillation for Neural Machine Translation", 2021,
-    https://arxiv.org/abs/2105.12967, section 4.2 (batch level). The choice is made within a
+    https://arxiv.org/abs/2105.12967, the batch-level selection. The choice is made within a
     micro-batch, so it is the one place where a loss depends on how a batch is split.
     """
 
+    needs_distribution = False
+
     def __init__(self, *, share: float) -> None:
-        """`share` of the target positions that count, in (0, 1).
+        """`share` of the term's target positions that count, in (0, 1).
 
         Raises:
             UserError: if it is outside.
@@ -64,10 +79,15 @@ class StudentLossWeights:
 
     @torch.no_grad()
     def __call__(
-        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
+        self,
+        student: ModelOutput,
+        signal: TeacherSignal,
+        batch: Batch,
+        mask: Bool[Tensor, "batch time"],
     ) -> Float[Tensor, "batch time"]:
-        """1 or 0 for each position."""
+        """1 or 0 for each position; those where the term counts are compared with each other."""
         losses = nll(student.logits, batch.labels)
-        counted = losses[batch.target_mask]
-        threshold = counted.quantile(1 - self.share)
+        if not mask.any():
+            return torch.zeros_like(losses)
+        threshold = losses[mask].quantile(1 - self.share)
         return (losses >= threshold).to(losses.dtype)

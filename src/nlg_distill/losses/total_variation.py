@@ -35,9 +35,7 @@ def total_variation(
     Raises:
         UserError: if `temperature` is not positive.
     """
-    student, teacher = (
-        log_probs(student_logits, temperature),
-        log_probs(teacher_logits, temperature),
-    )
+    student = log_probs(student_logits, temperature)
+    teacher = log_probs(teacher_logits, temperature)
     difference = (teacher.exp() - student.exp()).abs().sum(dim=-1)
     return 0.5 * tau_squared(temperature, scale_by_temperature) * difference

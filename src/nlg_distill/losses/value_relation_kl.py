@@ -1,13 +1,14 @@
 """KL of how the values of attention are related to each other.
 
 Wang, Wei, Dong, Bao, Yang and Zhou, "MiniLM: Deep Self-Attention Distillation for Task-Agnostic
-Compression of Pre-Trained Transformers", 2020, https://arxiv.org/abs/2002.10957, section 3.2,
-equation 3. Relation heads: Wang, Bao, Huang, Dong and Wei, "MiniLMv2", 2021,
-https://arxiv.org/abs/2012.15828, section 3.1.
+Compression of Pre-Trained Transformers", 2020, https://arxiv.org/abs/2002.10957, the part
+"Self-Attention Value-Relation Transfer". Relation heads: Wang, Bao, Huang, Dong and Wei,
+"MiniLMv2", 2021, https://arxiv.org/abs/2012.15828.
 """
 
 import math
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -71,9 +72,10 @@ def _cut(
 def _relations(
     values: Float[Tensor, "batch heads keys width"], mask: Bool[Tensor, "batch keys"]
 ) -> Float[Tensor, "batch heads keys keys"]:
-    """Log-probabilities of the relations, among what is text."""
+    """Log-probabilities of the relations, among what is text, also under autocast in float32."""
     exact = at_least_float32(values)
-    scores = exact @ exact.transpose(-1, -2) / math.sqrt(exact.shape[-1])
+    with torch.autocast(values.device.type, enabled=False):
+        scores = exact @ exact.transpose(-1, -2) / math.sqrt(exact.shape[-1])
     hidden = ~mask[:, None, None] & mask[:, None, :, None]  # a row of padding stays finite
     return log_probs(scores.masked_fill(hidden, float("-inf")))
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -78,6 +79,14 @@ class NoOpWatch:
         """Nothing seen yet."""
         self._quiet_since: dict[str, int] = {}
         self._warned: set[str] = set()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training must know."""
+        return {"quiet_since": self._quiet_since, "warned": sorted(self._warned)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where it stopped."""
+        self._quiet_since, self._warned = dict(state["quiet_since"]), set(state["warned"])
 
     def see(self, step: int, shares: Mapping[str, Tensor]) -> None:
         """Takes the shares of one step."""

@@ -43,7 +43,7 @@ class DistillModule(GenerationModule):
         super().__init__(
             student.model, student.special, objective, optimizer=optimizer, schedule=schedule
         )
-        objective.check_authors(targets.authors)
+        objective.check_texts(targets.authors, targets.teacher_share)
         self.teacher = teacher
         self.writing_seconds = 0.0
         self.targets = targets
@@ -53,20 +53,27 @@ class DistillModule(GenerationModule):
             self.teacher.to(self.device)
 
     def teacher_signal(self, batch: Batch) -> TeacherSignal:
-        return self.teacher(batch) if self.teacher is not None else TeacherSignal()
+        if self.teacher is None or not self.objective.needs_teacher:
+            return TeacherSignal()
+        return self.teacher(batch)
 
     @torch.no_grad()
     def training_batch(self, batch: Batch) -> Batch:
         begin = time.perf_counter()
-        self.model.eval()
         teacher = self.teacher.model if self.teacher is not None else None
         writers = Writers(student=self.model, teacher=teacher, special=self.special)
-        batch = self.targets(batch, writers, self.progress)
-        self.model.train()
-        self.writing_seconds += time.perf_counter() - begin
-        return batch
+        self.model.train(not self.targets.online)
+        try:
+            return self.targets(batch, writers, self.progress)  # type: ignore[no-any-return]
+        finally:
+            self.model.train()
+            self.writing_seconds += time.perf_counter() - begin
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        total, tokens = self.validation_nll.tolist()
+        sums = self.trainer.strategy.reduce(self.validation_nll.clone(), reduce_op="sum")
+        total, tokens = sums.tolist()  # of all ranks: the policies of all must stay the same
         self.targets.after_validation(total / tokens)
+        share = self.targets.on_policy_share(self.progress)
+        if share is not None:
+            self.log("train/on_policy_share", share, sync_dist=True)

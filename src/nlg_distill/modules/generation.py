@@ -31,6 +31,7 @@ class GenerationModule(L.LightningModule):
     """
 
     step_tokens: Tensor
+    tokens_trained_on: Tensor
     validation_nll: Tensor
 
     def __init__(
@@ -58,6 +59,7 @@ class GenerationModule(L.LightningModule):
         self.optimizer = optimizer
         self.schedule = schedule
         self.register_buffer("step_tokens", torch.zeros((), dtype=torch.long), persistent=False)
+        self.register_buffer("tokens_trained_on", torch.zeros_like(self.step_tokens), False)
         self.register_buffer("validation_nll", torch.zeros(2), persistent=False)
         self.step_terms: dict[str, Tensor] = {}
         self.no_ops = NoOpWatch()
@@ -70,28 +72,24 @@ class GenerationModule(L.LightningModule):
         """What the teacher says about the batch."""
         return TeacherSignal()
 
-    def objective_terms(self, batch: Batch) -> dict[str, Tensor]:
-        """Each term of the objective, weighted and summed over target tokens, in nats."""
-        student, signal = self.model(batch), self.teacher_signal(batch)
-        terms: dict[str, Tensor] = self.objective(student, signal, batch)
-        return terms
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         self.objective.begin_step(self.progress)
         batch = self.training_batch(batch)
         student, signal = self.model(batch), self.teacher_signal(batch)
         terms: dict[str, Tensor] = self.objective(student, signal, batch)
-        tokens = batch.num_target_tokens
-        self.step_tokens += tokens
+        self.step_tokens += batch.num_target_tokens
+        self.tokens_trained_on += batch.num_target_tokens
         if self.objective.adapts:
             for name, value in terms.items():
                 self.step_terms[name] = self.step_terms.get(name, 0.0) + value.detach()
         total = torch.stack(list(terms.values())).sum()
-        if self._logs_now():
-            self.log_terms(terms, total, tokens)
+        splits = self.trainer.accumulate_grad_batches
+        if self._logs_now() and (batch_idx + 1) % splits == 0:
+            self.log("train/loss", total.detach() / batch.num_target_tokens)
+            self.log_terms(terms, batch)
             for name, mean in distributions(student, signal, batch).items():
                 self.log(f"train/{name}", mean)
-        return total * self.trainer.accumulate_grad_batches  # Lightning divides by it
+        return total * splits  # Lightning divides by it
 
     @property
     def progress(self) -> float:
@@ -129,16 +127,26 @@ class GenerationModule(L.LightningModule):
     def _logs_now(self) -> bool:
         return self.trainer.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined, no-any-return]
 
-    def log_terms(self, terms: dict[str, Tensor], total: Tensor, tokens: Tensor) -> None:
-        """Logs each term per target token, and its share of the gradient beside others."""
-        self.log("train/loss", total.detach() / tokens)
-        for name, value in terms.items():
-            self.log(f"train/{name}", value.detach() / tokens)
+    def log_terms(self, terms: dict[str, Tensor], batch: Batch) -> None:
+        """Logs each term per token that it counts, and its share of the gradient beside others.
+
+        A term that counts nothing in this batch, since others wrote it, has no part in this.
+        """
+        counted = {name: term.mask(batch).sum() for name, term in self.objective.items()}
+        there = {name: value for name, value in terms.items() if counted[name] > 0}
+        for name, value in there.items():
+            self.log(f"train/{name}", value.detach() / counted[name])
         if len(terms) > 1:
-            shares = gradient_shares(terms, self.parameters())
+            shares = gradient_shares(there, self.parameters())
             self.no_ops.see(self.global_step, shares)
             for name, share in shares.items():
                 self.log(f"train/gradient_share/{name}", share)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["no_ops"] = self.no_ops.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.no_ops.load_state_dict(checkpoint["no_ops"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Hypothesis]]:
         """The text that greedy search finds for each source, and the loss on the gold text."""

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.config import compose
+from nlg_distill.init.experiment import refuse_other_structure
+from nlg_distill.stages.models import build_model
 from nlg_distill.stages.sources import LIVE, teacher_role
 from nlg_distill.store import Stage
 from nlg_distill.teachers.preflight import refuse_impossible
@@ -116,7 +119,7 @@ def _teacher_signal(cfg: DictConfig, parents: dict[str, Stage], text: dict[str, 
     """What is stored of the text in `parents`, which the policy makes."""
     return Stage(
         name="teacher_signal",
-        version=1,
+        version=2,
         config={
             **{key: value for key, value in _plain(cfg.teacher).items() if key[0] != "_"},
             **_plain(cfg, "targets"),
@@ -147,9 +150,12 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
     if "experiment" in cfg.init:
         parents["init"] = _student(earlier := _earlier(cfg, overrides), text, _kept(overrides))
         assert earlier.data == cfg.data
+        with torch.device("meta"):
+            ours, theirs = (build_model(c.student_model, vocab_size=8) for c in (cfg, earlier))
+        refuse_other_structure(ours, theirs, cfg.init.experiment)
     return Stage(
         name="student",
-        version=1,
+        version=2,
         config={
             "model": plain["student_model"],
             "training": plain["student_training"],

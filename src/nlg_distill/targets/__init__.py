@@ -3,7 +3,14 @@
 from nlg_distill.targets.contrastive import ContrastivePairs
 from nlg_distill.targets.gold import Gold
 from nlg_distill.targets.mixture import Mixture
-from nlg_distill.targets.policy import Beam, Sampling, TargetsPolicy, TeacherText, Writers
+from nlg_distill.targets.policy import (
+    Beam,
+    OnlinePolicy,
+    Sampling,
+    TargetsPolicy,
+    TeacherText,
+    Writers,
+)
 from nlg_distill.targets.replay import AdaptiveReplay
 from nlg_distill.targets.speculative import SpeculativeSamples
 from nlg_distill.targets.student_samples import StudentSamples
@@ -18,6 +25,7 @@ __all__ = [
     "ContrastivePairs",
     "Gold",
     "Mixture",
+    "OnlinePolicy",
     "Sampling",
     "SpeculativeSamples",
     "StudentSamples",

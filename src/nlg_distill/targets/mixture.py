@@ -31,7 +31,8 @@ class Mixture(TargetsPolicy):
 
         Args:
             share: probability in (0, 1) that a batch is `own`, or a function of progress.
-            own: a policy that writes during training.
+            own: a policy that trains on nothing but what the student alone writes. One that mixes
+                in other text would have a share of its own.
             otherwise: a policy whose text is there before.
 
         Raises:
@@ -42,10 +43,20 @@ class Mixture(TargetsPolicy):
             raise UserError(
                 f"share must be between 0 and 1, got {share}: choose one policy instead"
             )
-        if not own.online or otherwise.online:
+        if (
+            not own.online
+            or own.authors != {Author.STUDENT}
+            or own.needs_live_teacher
+            or own.writing is not None
+        ):
             raise UserError(
-                "a mixture takes an online policy as own, such as student_samples, and one whose "
-                "text is there before as otherwise, such as gold"
+                f"own={type(own).__name__} is not the student's own text alone: a mixture takes a "
+                f"policy such as student_samples as own; choose the other by itself, as targets="
+            )
+        if otherwise.online:
+            raise UserError(
+                f"otherwise={type(otherwise).__name__} writes during training: a mixture takes a "
+                f"policy whose text is there before as otherwise, such as gold"
             )
         self.share, self.own, self.otherwise = share, own, otherwise
         self.writing = otherwise.writing
@@ -57,10 +68,14 @@ class Mixture(TargetsPolicy):
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The batch of one of the two."""
-        share = self.share(progress) if callable(self.share) else self.share
-        chosen = self.own if float(torch.rand(())) < share else self.otherwise
+        own = float(torch.rand(())) < self.on_policy_share(progress)
+        chosen = self.own if own else self.otherwise
         mixed: Batch = chosen(batch, writers, progress)
         return mixed
+
+    def on_policy_share(self, progress: float) -> float:
+        """The share as it is now."""
+        return self.share(progress) if callable(self.share) else self.share
 
     def after_validation(self, nll: float) -> None:
         """Tells both."""

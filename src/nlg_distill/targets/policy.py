@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
-from nlg_distill.data.batch import Author, Batch, SpecialIds
+from nlg_distill.data.batch import Author, Batch, SpecialIds, with_targets
 from nlg_distill.data.corpus import Pair
-from nlg_distill.decoding import Hypothesis, beam_search, sample
+from nlg_distill.decoding import Hypothesis, beam_search, sample, sharpened
+from nlg_distill.errors import UserError
 from nlg_distill.models import EncoderDecoder
 
 
@@ -57,6 +59,24 @@ class Sampling:
     top_k: int | None = None
     top_p: float | None = None
 
+    def __post_init__(self) -> None:
+        """Checks what the types cannot say."""
+        self.sharpened(torch.zeros(2))
+
+    @property
+    def plain(self) -> bool:
+        """Whether a token is drawn with the probability that the model gives it."""
+        return self.sampling_temperature == 1 and self.top_k is None and self.top_p is None
+
+    def sharpened(self, logits: Float[Tensor, "*tokens vocab"]) -> Float[Tensor, "*tokens vocab"]:
+        """Logits of the distribution that tokens are drawn from, where a model's are these."""
+        return sharpened(
+            logits,
+            sampling_temperature=self.sampling_temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+        )
+
     def write(self, model: Any, batch: Batch, special: SpecialIds) -> list[list[Hypothesis]]:
         """For each source the texts in the order drawn."""
         generator = torch.Generator(batch.labels.device)
@@ -72,6 +92,24 @@ class Sampling:
             top_k=self.top_k,
             top_p=self.top_p,
         )
+
+    def require_one_text(self) -> None:
+        """Refuses several texts for a source, where all but the first would be lost.
+
+        Raises:
+            UserError: if `num_hypotheses` is not 1.
+        """
+        if self.num_hypotheses != 1:
+            raise UserError(
+                f"num_hypotheses must be 1, got {self.num_hypotheses}: of the texts drawn for a "
+                f"source, only the first would be trained on"
+            )
+
+    def rewrite(self, model: Any, batch: Batch, special: SpecialIds) -> Batch:
+        """The batch's sources with a text drawn for each in place of its target."""
+        found = [hypotheses[0] for hypotheses in self.write(model, batch, special)]
+        texts, ended = [h.token_ids for h in found], [h.ended for h in found]
+        return with_targets(batch, texts, special, Author.STUDENT, ended=ended)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +143,9 @@ class TargetsPolicy(nn.Module):
     """Whether the student alone writes from the first step on: a random one writes noise."""
     needs_live_teacher = False
     """Whether the teacher writes during training."""
+    teacher_share: float | None = None
+    """The alpha with which every token of the students' texts is drawn from alpha p + (1 - alpha) q
+    of both models as they are; None where they are drawn otherwise."""
 
     @property
     def authors(self) -> frozenset[Author]:
@@ -119,5 +160,25 @@ class TargetsPolicy(nn.Module):
         """The batch to train on; `progress` of the training is in [0, 1)."""
         return replace(batch, authors=torch.full_like(batch.authors, self.author))
 
+    def on_policy_share(self, progress: float) -> float | None:
+        """The share of batches with the student's own text, of policies that give it to some."""
+        return None
+
     def after_validation(self, nll: float) -> None:
         """Told after every validation the student's loss on gold text, in nats per token."""
+
+
+class OnlinePolicy(TargetsPolicy):
+    """Draws one text for a source during training; the base of all that do."""
+
+    online = True
+
+    def __init__(self, *, sampling: Sampling) -> None:
+        """`sampling` is how texts are drawn.
+
+        Raises:
+            UserError: if it draws more than one text for a source.
+        """
+        super().__init__()
+        sampling.require_one_text()
+        self.sampling = sampling

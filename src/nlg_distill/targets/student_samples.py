@@ -5,24 +5,21 @@ Agarwal et al., "On-Policy Distillation of Language Models: Learning from Self-G
 through the drawing.
 """
 
-from nlg_distill.data.batch import Author, Batch, with_targets
-from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+from nlg_distill.data.batch import Author, Batch
+from nlg_distill.targets.policy import OnlinePolicy, Sampling, Writers
 
 
-class StudentSamples(TargetsPolicy):
+class StudentSamples(OnlinePolicy):
     """Each batch's sources, with texts that the student as it is now draws for them."""
 
     author = Author.STUDENT
-    online = True
     needs_trained_student = True
 
     def __init__(self, *, sampling: Sampling) -> None:
         """`sampling` is how the student draws."""
-        super().__init__()
-        self.sampling = sampling
+        super().__init__(sampling=sampling)
+        self.teacher_share = 0.0 if sampling.plain else None
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """The sources with the student's texts."""
-        found = self.sampling.write(writers.student, batch, writers.special)
-        texts = [hypotheses[0].token_ids for hypotheses in found]
-        return with_targets(batch, texts, writers.special, Author.STUDENT)
+        return self.sampling.rewrite(writers.student, batch, writers.special)

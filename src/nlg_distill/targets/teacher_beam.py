@@ -2,6 +2,7 @@
 
 Kim and Rush, "Sequence-Level Knowledge Distillation", 2016, https://arxiv.org/abs/1606.07947,
 section 3.2: the teacher's distribution over texts is replaced by its mode, found by beam search.
+The student learns to end every text where it ends, also one that the length limit cut.
 """
 
 from collections.abc import Sequence

@@ -8,38 +8,39 @@ importance weights are the business of the loss `policy_gradient`.
 
 from functools import partial
 
-from nlg_distill.data.batch import Author, Batch, joined, with_targets
+from nlg_distill.data.batch import Author, Batch, joined
 from nlg_distill.errors import UserError
 from nlg_distill.targets.combined import CombinedWriter, mixed
-from nlg_distill.targets.policy import Sampling, TargetsPolicy, Writers
+from nlg_distill.targets.policy import OnlinePolicy, Sampling, Writers
 
 
-class TeacherMixedSamples(TargetsPolicy):
+class TeacherMixedSamples(OnlinePolicy):
     """Texts that both models write together, beside the gold texts of the same sources."""
 
     beside = frozenset({Author.STUDENT})
-    online = True
     needs_live_teacher = True
 
     def __init__(self, *, alpha: float, sampling: Sampling) -> None:
         """`alpha` is the teacher's share of every token's distribution, in [0, 1).
 
         Raises:
-            UserError: if it is outside.
+            UserError: if it is outside, or `sampling` changes the distribution.
         """
-        super().__init__()
+        super().__init__(sampling=sampling)
         if not 0 <= alpha < 1:
             raise UserError(f"alpha must be in [0, 1), got {alpha}")
-        self.alpha, self.sampling = alpha, sampling
+        if not sampling.plain:
+            raise UserError(
+                f"the weights of a mixture's tokens are known where they are drawn as they are: "
+                f"set sampling_temperature=1 and leave out top_k and top_p, got {sampling}"
+            )
+        self.alpha, self.teacher_share = alpha, alpha
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """Every source twice: with its gold text, and with the text drawn now."""
         assert writers.teacher is not None
         combine = partial(mixed, share=self.alpha)
         writer = CombinedWriter(writers.student, writers.teacher, combine)
-        found = self.sampling.write(
-            writer if self.alpha else writers.student, batch, writers.special
-        )
-        texts = [hypotheses[0].token_ids for hypotheses in found]
-        own = with_targets(batch, texts, writers.special, Author.STUDENT)
+        drawing = writer if self.alpha else writers.student
+        own = self.sampling.rewrite(drawing, batch, writers.special)
         return joined(batch, own, writers.special)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from nlg_distill.data.batch import Author
 from nlg_distill.data.corpus import Pair
-from nlg_distill.errors import UserError
 from nlg_distill.targets.policy import Sampling, TargetsPolicy, TeacherText
 
 
@@ -21,11 +20,10 @@ class TeacherSamples(TargetsPolicy):
         """`writing` is how the teacher draws.
 
         Raises:
-            UserError: if more than one text is drawn, of which all but the first would be lost.
+            UserError: if more than one text is drawn for a source.
         """
         super().__init__()
-        if writing.num_hypotheses != 1:
-            raise UserError(f"num_hypotheses must be 1, got {writing.num_hypotheses}")
+        writing.require_one_text()
         self.writing = writing
 
     def pick(self, pair: Pair, hypotheses: Sequence[TeacherText]) -> str:

@@ -28,8 +28,7 @@ def mean_of_probabilities(
     log_distributions: Float[Tensor, "teachers *tokens vocab"], weights: Float[Tensor, " teachers"]
 ) -> Float[Tensor, "*tokens vocab"]:
     r"""$\log \sum_i w_i p_i$, made in log space, in nats; `weights` sum to 1."""
-    shape = (-1, *[1] * (log_distributions.dim() - 1))
-    weighted = log_distributions + weights.to(log_distributions).log().view(shape)
+    weighted = log_distributions + _beside(weights, log_distributions).log()
     return weighted.logsumexp(dim=0).clamp(min=LOWEST)
 
 
@@ -40,8 +39,15 @@ def mean_of_logits(
 
     The same for logits and for log-probabilities, which differ by a constant at each position.
     """
-    mean = torch.tensordot(weights.to(log_distributions), log_distributions, dims=1)
-    return log_probs(mean)
+    # Not a matrix product, which autocast would make in half precision.
+    return log_probs((_beside(weights, log_distributions) * log_distributions).sum(dim=0))
+
+
+def _beside(
+    weights: Float[Tensor, " teachers"], log_distributions: Float[Tensor, "teachers *tokens vocab"]
+) -> Float[Tensor, "teachers *ones 1"]:
+    """The weights on the same device, with an axis for each of the distributions'."""
+    return weights.to(log_distributions).view(-1, *[1] * (log_distributions.dim() - 1))
 
 
 AVERAGES = {"probabilities": mean_of_probabilities, "logits": mean_of_logits}

@@ -5,8 +5,9 @@ from typing import Any
 
 from hydra.utils import get_class
 
+from nlg_distill.data.batch import Author
 from nlg_distill.errors import UserError
-from nlg_distill.losses import TopKTerm, VocabularyTerm
+from nlg_distill.losses import SampledTerm, TopKTerm, VocabularyTerm
 from nlg_distill.teachers.source import Gives
 
 REMEDIES = {
@@ -25,6 +26,8 @@ def refuse_impossible(
     teacher: Mapping[str, Any], targets: Mapping[str, Any], loss: Mapping[str, Mapping[str, Any]]
 ) -> None:
     """Compares what terms and policy ask for with what the teacher source gives.
+
+    Also refuses a student that would learn from itself alone.
 
     Args:
         teacher: config of the teacher source.
@@ -56,6 +59,26 @@ def refuse_impossible(
             f"the policy {policy.__name__} trains on text that is written during training, about "
             f"which a {source.__name__} knows nothing: set teacher=live, or targets=gold"
         )
+    _refuse_self_imitation(policy, loss)
+
+
+def _refuse_self_imitation(policy: Any, loss: Mapping[str, Mapping[str, Any]]) -> None:
+    """A text that the student alone wrote teaches it nothing but what it does already."""
+    writes = Author.STUDENT in policy.beside | {policy.author}
+    if not policy.online or policy.needs_live_teacher or not writes:
+        return
+    reads = (
+        get_class(term["_target_"]).needs_teacher  # type: ignore[attr-defined]
+        and term.get("written_by") in (None, Author.STUDENT.name.lower())
+        for term in loss.values()
+    )
+    if not any(reads):
+        raise UserError(
+            f"the policy {policy.__name__} trains on text that the student itself writes, and no "
+            f"term of loss=[{','.join(loss)}] asks a teacher about it: the student would learn "
+            f"from itself. Take a term that does, such as loss=[forward_kl], without written_by or "
+            f"with written_by=student; or text of others, such as targets=teacher_beam"
+        )
 
 
 def _check_term(
@@ -80,10 +103,27 @@ def _check_term(
                 f"and nothing else can be made of them: set {setting} to its neutral value, or "
                 f"teacher=live"
             )
+    if Gives.SAMPLES in given:
+        _check_draws(name, kind, term, teacher)
     if issubclass(kind, TopKTerm) and term["k"] > teacher["k"]:
         raise UserError(
             f"{name}.k={term['k']} tokens are asked for, but the teacher stores "
             f"teacher.k={teacher['k']}: raise teacher.k"
+        )
+
+
+def _check_draws(name: str, kind: Any, term: Mapping[str, Any], teacher: Mapping[str, Any]) -> None:
+    weights: Mapping[str, Any] = term.get("token_weights") or {}
+    asking: Any = get_class(weights["_target_"]) if weights else None
+    if asking is not None and asking.needs_distribution:
+        raise UserError(
+            f"{name}.token_weights: {asking.__name__} reads the teacher's distribution, of which "
+            f"draws alone are stored: leave it out, or set teacher=live"
+        )
+    if issubclass(kind, SampledTerm) and term["num_samples"] != teacher["k"]:
+        raise UserError(
+            f"{name}.num_samples={term['num_samples']}, but the teacher stores "
+            f"teacher.k={teacher['k']} draws of each position: give both the same number"
         )
 
 

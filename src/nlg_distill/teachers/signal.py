@@ -15,7 +15,8 @@ from nlg_distill.models.output import Features, ModelOutput
 class SparseDistribution:
     """The k most probable tokens at each position, and the mass of all others.
 
-    `tail_log_mass` is the log of the probability outside the k tokens. Nothing is renormalised.
+    `tail_log_mass` is the log of the probability outside the k tokens: `LOWEST` where they are the
+    whole vocabulary, and nowhere else. Nothing is renormalised.
     """
 
     token_ids: Int[Tensor, "*tokens k"]
@@ -34,13 +35,13 @@ class SparseDistribution:
         """The `k` largest of those stored.
 
         Raises:
-            UserError: if fewer are stored, unless they are everything.
+            UserError: if fewer are stored, unless they are the whole vocabulary.
         """
         stored = self.token_ids.shape[-1]
-        if k == stored or bool((self.tail_log_mass <= LOWEST).all()):
-            return self
-        if k > stored:
+        if k > stored and not bool((self.tail_log_mass <= LOWEST).all()):
             raise UserError(f"k={k} tokens are asked for, but the teacher stored {stored}")
+        if k >= stored:
+            return self
         values, order = self.log_probs.topk(k, dim=-1)
         return SparseDistribution(self.token_ids.gather(-1, order), values, log_complement(values))
 
@@ -68,11 +69,14 @@ class SampledDistribution:
 
 
 def log_complement(log_probs: Float[Tensor, "*tokens k"]) -> Float[Tensor, "*tokens"]:
-    """Log of the probability that is left beside these; very low where nothing is."""
+    """Log of the probability that is left beside these, at least that of the dtype's rounding.
+
+    A softmax leaves something to every token, also where rounding says 0 or less: a tail of
+    probability 0 would make a divergence of the student's own distribution as large as `LOWEST`.
+    """
     left = 1.0 - log_probs.double().exp().sum(dim=-1)
     smallest = torch.finfo(log_probs.dtype).eps
-    left = torch.where(left < smallest, 0.0, left)
-    return left.log().clamp(min=LOWEST).to(log_probs.dtype)
+    return left.clamp(min=smallest).log().to(log_probs.dtype)
 
 
 @dataclass(frozen=True)
