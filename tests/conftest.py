@@ -57,7 +57,7 @@ assert len(FAMILIES) >= 2, STRUCTURES
 
 
 def toy_structure(name, vocab_size=7, **changes):
-    return instantiate(STRUCTURES[name] | {"num_layers": 2} | changes, vocab_size=vocab_size)
+    return instantiate(STRUCTURES[name] | changes, vocab_size=vocab_size)
 
 
 def terms_of(module, batch):
