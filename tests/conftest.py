@@ -11,6 +11,7 @@ from nlg_distill.data.batch import Example, SpecialIds
 from nlg_distill.models import LSTMEncoderDecoder
 
 SPECIAL = SpecialIds(pad=0, begin=1, end=2)
+torch.set_num_threads(1)  # toy models are slower on several, much slower beside other work
 
 
 @pytest.fixture(autouse=True)
