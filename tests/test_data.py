@@ -40,6 +40,7 @@ def pairs(count):
 
 
 def test_labels_are_what_the_next_logits_predict():
+    """Trap 6: logits and labels off by one (AReaL#1729, ms-swift#8436)."""
     batch = collate([Example(4, [5, 6], [7, 8, 9]), Example(9, [5], [7])], SPECIAL)
     assert batch.source_ids.tolist() == [[5, 6, 2], [5, 2, 0]]
     assert batch.source_mask.tolist() == [[True, True, True], [True, True, False]]

@@ -267,6 +267,7 @@ def test_padding_changes_no_term(batch):
 
 
 def test_the_teacher_is_frozen_and_in_no_checkpoint(batch):
+    """Trap 8: a teacher in train mode, with dropout."""
     module = distillation(dropout=0.5)
     teacher = module.teacher.module
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
