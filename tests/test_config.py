@@ -48,7 +48,6 @@ GIVEN = {  # what the user must give
     "data/tatoeba": ["data.corpus.source_language=nl", "data.corpus.target_language=sv"],
     "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
     "loss/policy_gradient": ["targets=teacher_mixed"],
-    "init/experiment": ["init.experiment=baseline"],
     **{
         f"targets/{name}": ["loss=[forward_kl]"]
         for name in ("contrastive", "mixture", "replay", "student_samples")

@@ -111,7 +111,7 @@ def build_student(
     if targets.needs_trained_student and not init.trained:
         warnings.warn(
             "the student starts at random and is trained on its own text, which is noise at first: "
-            "warm-start it with init=experiment init.experiment=baseline",
+            "warm-start it with init=experiment, which takes the baseline",
             stacklevel=2,
         )
     pairs = training_pairs(parents, targets)
