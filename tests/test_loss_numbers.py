@@ -107,6 +107,16 @@ def test_the_head_of_adaptive_kl_is_in_the_vocabulary_s_order():
     assert torch.equal(head_mask(teacher, 0.5), expected)
 
 
+@pytest.mark.parametrize("mu", [0.111, 0.5, 0.999])
+def test_the_head_is_complete_however_many_tokens_it_has(mu):
+    teacher = (torch.randn(6, 300, dtype=torch.float64) * torch.arange(6)[:, None]).softmax(dim=-1)
+    for found, probabilities in zip(head_mask(teacher, mu), teacher, strict=True):
+        inside, outside = probabilities[found], probabilities[~found]
+        assert inside.sum() >= mu
+        assert inside.sum() - inside.min() < mu
+        assert (outside <= inside.min()).all()
+
+
 def test_no_gradient_flows_through_the_weights_of_adaptive_kl():
     student = torch.tensor([0.5, 0.1, 0.4]).log().requires_grad_()
     teacher = torch.tensor([0.1, 0.2, 0.7]).log()
