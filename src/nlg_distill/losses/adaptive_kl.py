@@ -69,11 +69,17 @@ def _forward_weight(
 
 def head_mask(teacher: Float[Tensor, "*tokens vocab"], mu: float) -> Bool[Tensor, "*tokens vocab"]:
     """True at the largest probabilities, as few as sum to `mu`; in the vocabulary's order."""
-    vocab = teacher.shape[-1]
-    for count in (min(FEW, vocab), vocab):  # to sort all of them would take most of the time
-        largest, token_ids = teacher.topk(count, dim=-1)
-        if (largest.sum(dim=-1) >= mu).all():
-            break
+    mask = _head_among(teacher, mu, min(FEW, teacher.shape[-1]))
+    incomplete = (teacher * mask).sum(dim=-1) < mu  # to sort all of every row takes far longer
+    mask[incomplete] = _head_among(teacher[incomplete], mu, teacher.shape[-1])
+    return mask
+
+
+def _head_among(
+    teacher: Float[Tensor, "*tokens vocab"], mu: float, count: int
+) -> Bool[Tensor, "*tokens vocab"]:
+    """The head among the `count` largest."""
+    largest, token_ids = teacher.topk(count, dim=-1)
     mass_before = largest.cumsum(dim=-1) - largest
     # The mask is in sorted order; it must go back to where the tokens are.
     return torch.zeros_like(teacher, dtype=torch.bool).scatter(-1, token_ids, mass_before < mu)
