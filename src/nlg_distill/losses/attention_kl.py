@@ -37,8 +37,15 @@ def attention_kl(
         One non-negative value for each query, in float32, not reduced and not masked.
 
     Raises:
-        UserError: if the numbers of heads differ and are not averaged.
+        UserError: if the numbers of heads differ and are not averaged, or those of keys differ.
     """
+    if student_rows.shape[-1] != teacher_rows.shape[-1]:
+        raise UserError(
+            f"attention_kl compares looks at the same positions, but the student looks at "
+            f"{student_rows.shape[-1]} and the teacher at {teacher_rows.shape[-1]}: a decoder-only "
+            f"model looks at source and text at once, an encoder-decoder at each by itself. Let "
+            f"both be of one kind, or compare hidden states, as in loss=[nll,hidden_mse]"
+        )
     if average_heads:
         student_rows, teacher_rows = (rows.mean(1, True) for rows in (student_rows, teacher_rows))
     if student_rows.shape[1] != teacher_rows.shape[1]:
