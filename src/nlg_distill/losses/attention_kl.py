@@ -37,15 +37,8 @@ def attention_kl(
         One non-negative value for each query, in float32, not reduced and not masked.
 
     Raises:
-        UserError: if the numbers of heads differ and are not averaged, or those of keys differ.
+        UserError: if the numbers of heads differ and are not averaged.
     """
-    if student_rows.shape[-1] != teacher_rows.shape[-1]:
-        raise UserError(
-            f"attention_kl compares looks at the same positions, but the student looks at "
-            f"{student_rows.shape[-1]} and the teacher at {teacher_rows.shape[-1]}: a decoder-only "
-            f"model looks at source and text at once, an encoder-decoder at each by itself. Let "
-            f"both be of one kind, or compare hidden states, as in loss=[nll,hidden_mse]"
-        )
     if average_heads:
         student_rows, teacher_rows = (rows.mean(1, True) for rows in (student_rows, teacher_rows))
     if student_rows.shape[1] != teacher_rows.shape[1]:
@@ -63,7 +56,10 @@ def _log(rows: Float[Tensor, "*rows keys"]) -> Float[Tensor, "*rows keys"]:
 
 
 class AttentionTerm(FeatureTerm):
-    """KL of attention rows; those of `cross` and the decoder have target positions as queries."""
+    """KL of attention rows; those of `cross` and the decoder have target positions as queries.
+
+    An encoder-decoder and a decoder-only model look at different positions, and are refused.
+    """
 
     kind = "attentions"
     at_source = ("encoder",)
@@ -75,5 +71,17 @@ class AttentionTerm(FeatureTerm):
         teacher: Tensor,
         mask: Bool[Tensor, "batch positions"],
     ) -> Float[Tensor, "batch positions"]:
-        """The KL at every query."""
+        """The KL at every query.
+
+        Raises:
+            UserError: if the two do not look at the same positions.
+        """
+        if student.shape[-1] != teacher.shape[-1]:
+            ours, theirs = list(self.layers.items())[index]
+            raise UserError(
+                f"layers: the student's {ours} looks at {student.shape[-1]} positions and the "
+                f"teacher's {theirs} at {teacher.shape[-1]}: a decoder-only model looks at source "
+                f"and text at once, an encoder-decoder at each by itself. Give both roles a model "
+                f"of one kind, or compare hidden states, as in loss=[nll,hidden_mse]"
+            )
         return self.loss(student, teacher)

@@ -26,7 +26,7 @@ class Attended:
     queries: Float[Tensor, "batch heads queries width"]
     keys: Float[Tensor, "batch heads keys width"]
     values: Float[Tensor, "batch heads keys width"]
-    mask: Bool[Tensor, "batch #queries keys"] | None
+    mask: Bool[Tensor, "#batch #queries keys"] | None
 
     @cached_property
     def rows(self) -> Float[Tensor, "batch heads queries keys"]:
@@ -74,13 +74,14 @@ class Attention(nn.Module):
         self, states: Float[Tensor, "batch queries hidden"]
     ) -> Float[Tensor, "batch heads queries width"]:
         """Queries of what looks."""
-        return self.query(states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        queries: Tensor = self.query(states)
+        return queries.reshape(*queries.shape[:2], self.num_heads, -1).transpose(1, 2)
 
     def find(
         self,
         queries: Float[Tensor, "batch heads queries width"],
         read: Float[Tensor, "2 batch heads keys width"],
-        mask: Bool[Tensor, "batch #queries keys"] | None,
+        mask: Bool[Tensor, "#batch #queries keys"] | None,
     ) -> tuple[Float[Tensor, "batch queries hidden"], Attended]:
         """What the queries find among keys and values; for `mask` see `Attended`."""
         keys, values = read
@@ -91,7 +92,7 @@ class Attention(nn.Module):
         self,
         states: Float[Tensor, "batch queries hidden"],
         read: Float[Tensor, "2 batch heads keys width"],
-        mask: Bool[Tensor, "batch #queries keys"] | None,
+        mask: Bool[Tensor, "#batch #queries keys"] | None,
     ) -> tuple[Float[Tensor, "batch queries hidden"], Attended]:
         """What the states find among keys and values; for `mask` see `Attended`."""
         return self.find(self.ask(states), read, mask)

@@ -170,7 +170,7 @@ class GPT(EncoderDecoder):
         waves = sinusoids(positions[None], self.head_size)
         read = []
         for number, block in enumerate(self.decoder):
-            queries, new = block.ask(states, waves)  # type: ignore[union-attr, operator]
+            queries, new = block.ask(states, waves)  # type: ignore[operator]
             states, _ = block(states, queries, new, None)
             read.append(new)
             trace.hidden[f"encoder.{number}"] = states
@@ -190,7 +190,7 @@ class GPT(EncoderDecoder):
         mask = mask.repeat_interleave(beam, dim=0)  # [sources * beam, time, source + written]
         states, written = self.dropout(self.embedding(token_ids)).flatten(0, 1), []
         for number, block in enumerate(self.decoder):
-            queries, new = block.ask(states, waves)  # type: ignore[union-attr, operator]
+            queries, new = block.ask(states, waves)  # type: ignore[operator]
             new = new.unflatten(1, (sources, beam))
             written.append(torch.cat([state.written[number], new], dim=-2))
             read = state.read[number][:, :, None].expand(-1, -1, beam, -1, -1, -1)
