@@ -46,7 +46,7 @@ class GenerationModule(L.LightningModule):
         """Keeps what the training needs.
 
         Args:
-            model: an encoder-decoder with a step interface; its parameters are trained.
+            model: writes text, with a step interface; its parameters are trained.
             special: ids of the tokens that are not text.
             objective: the terms of the loss; plain maximum likelihood if not given.
             optimizer: makes an optimizer of parameters; not needed to evaluate.
