@@ -123,7 +123,8 @@ def test_half_precision_turns_by_exact_angles():
 
 def test_attention_at_joined_positions_is_that_of_the_definition(batch):
     model = decoder_only(num_layers=1).double()
-    attentions = model(batch).features.attentions["cross"]
+    features = model(batch).features
+    attentions, values = features.attentions["cross"], features.values
     block, width = model.decoder[0], batch.source_ids.shape[1]
     for row, ids, source, text in rows_without_gap(batch):
         normed = block.attention_norm(model.embedding(ids))
@@ -140,6 +141,9 @@ def test_attention_at_joined_positions_is_that_of_the_definition(batch):
         torch.testing.assert_close(found[:, :, :source], expected[:, :, :source], **close)
         seen = found[:, :, width : width + text]
         torch.testing.assert_close(seen, expected[:, :, source:], **close)
+        held = block.attention.key_value(normed)[:, 8:].unflatten(-1, (2, 4)).transpose(0, 1)
+        torch.testing.assert_close(values["cross"][row, :, :source], held[:, :source], **EXACT)
+        torch.testing.assert_close(values["decoder"][row, :, :text], held[:, source:], **EXACT)
         assert (found[:, :, source:width] == 0).all()
         assert (found[:, :, width + text :] == 0).all()
 
@@ -282,7 +286,7 @@ def test_attention_of_another_family_is_refused(other, swapped, source):
     student, teacher = sides[::-1] if swapped else sides
     batch = collate([Example(0, source, [3, 4, 5])], SPECIAL)
     term = configured("attention_kl", loss={"average_heads": True})
-    with pytest.raises(UserError, match="layers: the student's cross looks at"):
+    with pytest.raises(UserError, match="cross do not look at the same positions"):
         term(student(batch), TeacherSignal(teacher(batch)), batch)
 
 

@@ -79,9 +79,9 @@ class AttentionTerm(FeatureTerm):
         if student.shape[-1] != teacher.shape[-1]:
             ours, theirs = list(self.layers.items())[index]
             raise UserError(
-                f"layers: the student's {ours} looks at {student.shape[-1]} positions and the "
-                f"teacher's {theirs} at {teacher.shape[-1]}: a decoder-only model looks at source "
-                f"and text at once, an encoder-decoder at each by itself. Give both roles a model "
-                f"of one kind, or compare hidden states, as in loss=[nll,hidden_mse]"
+                f"layers: the student's {ours} and the teacher's {theirs} do not look at the same "
+                f"positions: a decoder-only model looks at source and text at once, an "
+                f"encoder-decoder at each by itself. Give both roles a model of one kind, or "
+                f"compare hidden states, as in loss=[nll,hidden_mse]"
             )
         return self.loss(student, teacher)
