@@ -15,7 +15,7 @@ from torch import nn
 from nlg_distill.data.batch import Author, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
 from nlg_distill.losses import FeatureTerm, Objective
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.session import Session
 from nlg_distill.stages.models import autocast
 from nlg_distill.teachers.signal import TeacherSignal
@@ -58,7 +58,7 @@ def rehearse(cfg: DictConfig) -> None:
 
 
 def _compare_inner_states(
-    objective: Objective, student: EncoderDecoder, teacher: EncoderDecoder
+    objective: Objective, student: GenerationModel, teacher: GenerationModel
 ) -> None:
     """Lets the terms that look inside two models do so, on a text without words."""
     terms = {name: term for name, term in objective.items() if isinstance(term, FeatureTerm)}

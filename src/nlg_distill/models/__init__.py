@@ -1,6 +1,6 @@
 """Models: one family per file; they know nothing of training or distillation."""
 
-from nlg_distill.models.encoder_decoder import EncoderDecoder
+from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.gpt import GPT
 from nlg_distill.models.lstm import LSTMEncoderDecoder
 from nlg_distill.models.output import ModelOutput
@@ -8,7 +8,7 @@ from nlg_distill.models.transformer import TransformerEncoderDecoder
 
 __all__ = [
     "GPT",
-    "EncoderDecoder",
+    "GenerationModel",
     "LSTMEncoderDecoder",
     "ModelOutput",
     "TransformerEncoderDecoder",

@@ -27,7 +27,7 @@ from nlg_distill.models.attention import (
     rotated,
     sinusoids,
 )
-from nlg_distill.models.encoder_decoder import EncoderDecoder
+from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.output import ModelOutput
 
 
@@ -70,7 +70,7 @@ class Block(nn.Module):
         return states + self.dropout(self.contract(inner)), attended
 
 
-class GPT(EncoderDecoder):
+class GPT(GenerationModel):
     """Layers that look at the source and at what is written, all in one attention.
 
     In `Features`, hidden states of the source are named `encoder.0`, those of the text `decoder.0`.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from nlg_distill.data.batch import Batch
 from nlg_distill.errors import UserError, require_positive
 from nlg_distill.models.attention import Attended, Attention, KeyValueState, Trace, sinusoids
-from nlg_distill.models.encoder_decoder import EncoderDecoder
+from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.output import ModelOutput
 
 
@@ -89,7 +89,7 @@ class DecoderLayer(EncoderLayer):
         return self.feed_forward(states), written, own, cross
 
 
-class TransformerEncoderDecoder(EncoderDecoder):
+class TransformerEncoderDecoder(GenerationModel):
     """Layers that look at the source, and layers that look at the source and what is written.
 
     In `Features`, `encoder.0`, `decoder.0` and `cross.0` are of the first layers; `encoder`,

@@ -11,7 +11,7 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.models.output import ModelOutput
 
 
-class EncoderDecoder(nn.Module, ABC):
+class GenerationModel(nn.Module, ABC):
     """A model that reads a source and writes a target."""
 
     LAYER: ClassVar[re.Pattern[str]]
