@@ -39,7 +39,7 @@ def toy_model(vocab_size=7, hidden_size=6, **changes):
 
 def _structures():
     """One small model of each structure under conf/model, by the name of its first file."""
-    sizes = {"embedding_size": 6, "hidden_size": 6, "num_heads": 2, "feed_forward_size": 12}
+    sizes = {"embedding_size": 6, "hidden_size": 8, "num_heads": 2, "feed_forward_size": 12}
     others = {"dropout": 0.0, "embedding_std": 0.4}
     found = {}
     for path in sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml")):

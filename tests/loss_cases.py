@@ -17,7 +17,7 @@ NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
 VOCAB = 7
 
 
-def configured(name, student_size=6, teacher_size=6, **changes):
+def configured(name, student_size=8, teacher_size=8, **changes):
     """The term of `conf/loss/<name>.yaml`; the changes are of the term's own settings."""
     sizes = {
         "student_model": {"hidden_size": student_size},

@@ -312,6 +312,30 @@ def test_layers_that_do_not_fit_are_refused_before_a_teacher_is_trained(layers):
         )
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model@student_model=gpt_tiny"], "student's cross and the teacher's cross do not look"),
+        (["model@teacher_model=transformer_tiny"], "student has 1 and the teacher 4: set average"),
+        (["+loss.attention_kl.layers.crss=cross"], "has cross as attentions, got crss"),
+    ],
+)
+def test_inner_states_that_cannot_be_compared_are_refused_before_a_teacher_is_trained(
+    overrides, message
+):
+    with pytest.raises(UserError) as caught:
+        rehearse(compose(["loss=[nll,attention_kl]", *overrides]))
+    assert str(caught.value).startswith("loss.attention_kl: ")
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("experiment", ["distilbert", "minilm"])
+@pytest.mark.parametrize("model", ["gpt_tiny", "gpt_small", "transformer_tiny"])
+def test_inner_states_of_one_family_can_be_compared(experiment, model):
+    roles = [f"model@{role}_model={model}" for role in ("teacher", "student")]
+    rehearse(compose([f"experiment={experiment}", *roles]))
+
+
 def test_a_start_of_another_size_is_refused_before_anything_is_trained():
     overrides = ["init=experiment", "init.experiment=shrink_and_fine_tune"]
     with pytest.raises(UserError, match=r"its student's .* both need the same model"):

@@ -38,7 +38,7 @@ def name(request):
 def models(request):
     """Makes a student and a teacher of one family."""
 
-    def make(student_size=6, teacher_size=8):
+    def make(student_size=8, teacher_size=12):
         torch.manual_seed(2)
         student, teacher = (
             toy_structure(request.param, hidden_size=size) for size in (student_size, teacher_size)
@@ -66,7 +66,7 @@ def test_is_zero_with_zero_gradient_where_student_equals_teacher(name, models, b
 
 def test_is_positive_elsewhere_and_a_step_reduces_it(name, models, batch):
     student, teacher = models()
-    term = configured(name, teacher_size=8)
+    term = configured(name, teacher_size=12)
     before = value(term, student, teacher, batch)
     assert before > 1e-5
     before.backward()
@@ -81,7 +81,7 @@ def test_is_positive_elsewhere_and_a_step_reduces_it(name, models, batch):
 
 def test_padding_changes_nothing(name, models, batch):
     student, teacher = models()
-    term = configured(name, teacher_size=8)
+    term = configured(name, teacher_size=12)
     pad = torch.nn.functional.pad
     wider = Batch(
         pad(batch.source_ids, (0, 2), value=SPECIAL.pad),
@@ -97,7 +97,7 @@ def test_padding_changes_nothing(name, models, batch):
 
 def test_the_sum_does_not_depend_on_how_a_batch_is_split(name, models, batch):
     student, teacher = models()
-    term = configured(name, teacher_size=8)
+    term = configured(name, teacher_size=12)
     parts = [
         value(term, student, teacher, collate(rows, SPECIAL))
         for rows in (EXAMPLES[:1], EXAMPLES[1:4], EXAMPLES[4:])
@@ -109,8 +109,8 @@ def test_the_sum_does_not_depend_on_how_a_batch_is_split(name, models, batch):
 def test_a_term_counts_the_texts_of_one_author_at_source_and_target(name, models, batch):
     student, teacher = models()
     batch.authors[2:] = Author.STUDENT
-    term = configured(name, teacher_size=8, written_by="gold")
-    others = configured(name, teacher_size=8)
+    term = configured(name, teacher_size=12, written_by="gold")
+    others = configured(name, teacher_size=12)
     others.load_state_dict(term.state_dict())
     alone = collate(EXAMPLES[:2], SPECIAL)
     expected = value(others, student, teacher, alone)
@@ -119,7 +119,7 @@ def test_a_term_counts_the_texts_of_one_author_at_source_and_target(name, models
 
 def test_half_precision_and_masked_attention_give_finite_gradients(name, models, batch):
     student, teacher = models()
-    term = configured(name, teacher_size=8)
+    term = configured(name, teacher_size=12)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = value(term, student, teacher, batch)
     assert found.dtype == torch.float32
@@ -129,7 +129,7 @@ def test_half_precision_and_masked_attention_give_finite_gradients(name, models,
 
 def test_a_teacher_that_shows_no_inner_states_is_refused(name, models, batch):
     student, teacher = models()
-    term = configured(name, teacher_size=8)
+    term = configured(name, teacher_size=12)
     logits = teacher(batch).logits
     signals = [
         TeacherSignal(),
@@ -143,7 +143,7 @@ def test_a_teacher_that_shows_no_inner_states_is_refused(name, models, batch):
 
 def test_layers_are_named_and_stand_at_the_same_positions(name, models, batch):
     student, teacher = models()
-    term = configured(name, teacher_size=8)
+    term = configured(name, teacher_size=12)
     term.layers = {"decoder.9": "decoder"}
     with pytest.raises(UserError, match=r"the student has .* as .*, got decoder\.9"):
         value(term, student, teacher, batch)
@@ -155,11 +155,11 @@ def test_layers_are_named_and_stand_at_the_same_positions(name, models, batch):
 
 
 def sizes_of(term):
-    return {"student_size": 6, "teacher_size": 8} if hasattr(term, "projections") else {}
+    return {"student_size": 8, "teacher_size": 12} if hasattr(term, "projections") else {}
 
 
 def test_what_stands_at_source_and_at_target_is_summed_apart(models, batch):
-    student, teacher = models(6, 6)
+    student, teacher = models(8, 8)
     both = configured("hidden_mse")
     mine, other = student(batch).features.hidden_states, teacher(batch).features.hidden_states
     squares = {side: (mine[side] - other[side]).square().mean(-1) for side in mine}
@@ -180,7 +180,7 @@ def test_projections_are_trained_by_the_term_and_keep_lengths():
 
 @pytest.mark.parametrize("name", ["hidden_mse", "hidden_cosine"])
 def test_states_of_equal_width_are_compared_without_a_projection(name, models, batch):
-    student, teacher = models(6, 6)
+    student, teacher = models(8, 8)
     term = configured(name)
     assert not list(term.parameters())
     assert not term.state_dict()

@@ -33,12 +33,15 @@ def test_all_layers_give_the_teacher(family):
 
 
 @pytest.mark.parametrize("layers", [[1], [1, 1], [0, 2]])
-def test_each_layer_of_a_transformer_is_the_teacher_s(layers):
-    (name,) = (name for name in FAMILIES if "transformer" in name)
+@pytest.mark.parametrize(
+    ("family", "parts"), [("transformer", ["encoder", "decoder"]), ("gpt", ["decoder"])]
+)
+def test_each_layer_of_a_transformer_is_the_teacher_s(family, parts, layers):
+    (name,) = (name for name in FAMILIES if family in name)
     teacher = toy_structure(name, num_layers=3)
     student = toy_structure(name, num_layers=len(layers))
     take_over(student, teacher, layers)
-    for part in ("encoder", "decoder"):
+    for part in parts:
         for i, layer in enumerate(layers):
             ours = getattr(student, part)[i].state_dict()
             theirs = getattr(teacher, part)[layer].state_dict()

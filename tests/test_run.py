@@ -21,7 +21,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.generate import generate_texts
 from nlg_distill.init import ExperimentInit
 from nlg_distill.metrics import likelihood, mode_probability, text_scores, write_texts
-from nlg_distill.models import TransformerEncoderDecoder
+from nlg_distill.models import GPT, TransformerEncoderDecoder
 from nlg_distill.run import open_session, run
 from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.models import autocast, load_model
@@ -107,17 +107,20 @@ def test_every_experiment_trains_two_steps_and_leaves_its_result(home, experimen
     assert "numbers.tsv" in (folder / "config.yaml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "family"), [("gpt_tiny", GPT), ("transformer_tiny", TransformerEncoderDecoder)]
+)
 @pytest.mark.parametrize("experiment", ["distilbert", "minilm", "shrink_and_fine_tune"])
-def test_what_looks_inside_models_trains_transformers_too(home, experiment):
+def test_what_looks_inside_models_trains_transformers_too(home, experiment, name, family):
     overrides = [*settings(home), f"experiment={experiment}"]
     for role, layers in ("teacher", 2), ("student", 1):
         sizes = {"hidden_size": 16, "num_layers": layers, "feed_forward_size": 32, "dropout": 0.0}
-        overrides.append(f"model@{role}_model=transformer_tiny")
+        overrides.append(f"model@{role}_model={name}")
         overrides += [f"{role}_model.{name}={size}" for name, size in sizes.items()]
-    result = train(overrides, home / "runs" / f"transformer_{experiment}")
+    result = train(overrides, home / "runs" / f"{name}_{experiment}")
     assert result["steps"] == 2
     model = load_model(home / "artifacts" / result["artifacts"]["model"])
-    assert isinstance(model, TransformerEncoderDecoder)
+    assert isinstance(model, family)
 
 
 @pytest.mark.filterwarnings("ignore:the student starts at random")

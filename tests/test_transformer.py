@@ -180,12 +180,14 @@ def test_rows_are_distributions_over_what_may_be_seen(batch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize(("queries", "masked"), [(6, True), (6, False), (1, False)])
+@pytest.mark.parametrize(("queries", "masked"), [(6, "keys"), (6, "pairs"), (6, ""), (1, "")])
 def test_mixtures_are_sums_of_values_by_the_rows(queries, masked, dtype):
     generator = torch.Generator().manual_seed(3)
     asked = torch.randn(4, 2, queries, 8, generator=generator).to(dtype)
     keys, values = torch.randn(2, 4, 2, 6, 8, generator=generator).to(dtype)
-    mask = torch.arange(6) < torch.tensor([[6], [1], [3], [5]]) if masked else None
+    keys_seen = torch.arange(6) < torch.tensor([6, 1, 3, 5])[:, None, None]
+    pairs = keys_seen | torch.eye(6, dtype=torch.bool)
+    mask = {"keys": keys_seen, "pairs": pairs}.get(masked)
     attended = Attended(asked, keys, values, mask)
     expected = attended.rows @ values
     torch.testing.assert_close(attended.mixture(), expected)

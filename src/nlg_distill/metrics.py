@@ -13,7 +13,7 @@ from nlg_distill.data.batch import Batch, SpecialIds
 from nlg_distill.decoding import Hypothesis, beam_search
 from nlg_distill.losses import nll
 from nlg_distill.losses.reduce import sum_over_targets
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.progress import track
 
 LARGEST_LOG = 700.0  # beyond, exp overflows: a model that diverged
@@ -61,7 +61,7 @@ def repetition(texts: Sequence[str]) -> float:
 
 
 def write_texts(
-    model: EncoderDecoder, batches: Sequence[Batch], special: SpecialIds, *, beam_size: int
+    model: GenerationModel, batches: Sequence[Batch], special: SpecialIds, *, beam_size: int
 ) -> tuple[dict[int, Hypothesis], float]:
     """The best text for each example id, and the seconds that decoding alone took."""
     best: dict[int, Hypothesis] = {}
@@ -85,7 +85,7 @@ def mode_probability(hypotheses: Sequence[Hypothesis]) -> float:
 
 
 def likelihood(
-    model: EncoderDecoder, batches: Sequence[Batch], references: Sequence[str]
+    model: GenerationModel, batches: Sequence[Batch], references: Sequence[str]
 ) -> dict[str, float]:
     """Perplexity per token of the gold targets, and bits per byte of their text."""
     total, tokens = 0.0, 0

@@ -12,11 +12,13 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from torch import nn
 
-from nlg_distill.data.batch import Author
+from nlg_distill.data.batch import Author, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
-from nlg_distill.losses import Objective
+from nlg_distill.losses import FeatureTerm, Objective
+from nlg_distill.models import GenerationModel
 from nlg_distill.session import Session
 from nlg_distill.stages.models import autocast
+from nlg_distill.teachers.signal import TeacherSignal
 
 
 def rehearse(cfg: DictConfig) -> None:
@@ -42,6 +44,7 @@ def rehearse(cfg: DictConfig) -> None:
                 term.rehearse()
     _refuse_other_than_gold(objectives["teacher_loss"])
     objectives["loss"].check_texts(made["targets"].authors, made["targets"].teacher_share)
+    _compare_inner_states(objectives["loss"], made["student_model"], made["teacher_model"])
     for name in ("teacher_training", "student_training"):
         with _naming(name):
             training = instantiate(cfg[name], _convert_="all")
@@ -52,6 +55,21 @@ def rehearse(cfg: DictConfig) -> None:
     for name, path in cfg.paths.items():
         if not _can_write(Path(path)):
             raise UserError(f"paths.{name!s}={path}: cannot write there")
+
+
+def _compare_inner_states(
+    objective: Objective, student: GenerationModel, teacher: GenerationModel
+) -> None:
+    """Lets the terms that look inside two models do so, on a text without words."""
+    terms = {name: term for name, term in objective.items() if isinstance(term, FeatureTerm)}
+    if not terms:
+        return
+    batch = collate([Example(0, [], [])], SpecialIds(pad=0, begin=1, end=2))
+    with torch.no_grad():
+        ours, theirs = (model.to_empty(device="cpu")(batch) for model in (student, teacher))
+        for name, term in terms.items():
+            with _naming(f"loss.{name}"):
+                term(ours, TeacherSignal(theirs), batch)
 
 
 def _refuse_other_than_gold(teacher_loss: Objective) -> None:

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 IGNORE_INDEX = -100
-"""The label of positions that count nowhere: padding, and the prompt of a decoder-only model."""
+"""The label of positions that count nowhere: padding, and the end of a text that a limit cut."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nlg_distill.errors import UserError
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.stages.models import load_model
 
 
@@ -22,7 +22,7 @@ class CopyLayers:
         """`layers[i]` is the teacher's layer, from 0, that the student's layer `i` starts from."""
         self.layers = list(layers)
 
-    def __call__(self, student: EncoderDecoder, parents: Mapping[str, Path]) -> None:
+    def __call__(self, student: GenerationModel, parents: Mapping[str, Path]) -> None:
         """Copies the teacher's parameters.
 
         Raises:
@@ -30,12 +30,12 @@ class CopyLayers:
         """
         take_over(student, load_model(parents["init_teacher"]), self.layers)
 
-    def rehearse(self, student: EncoderDecoder, teacher: EncoderDecoder) -> None:
+    def rehearse(self, student: GenerationModel, teacher: GenerationModel) -> None:
         """Refuses what cannot be copied, told by models without values."""
         take_over(student, teacher, self.layers)
 
 
-def take_over(student: EncoderDecoder, teacher: EncoderDecoder, layers: Sequence[int]) -> None:
+def take_over(student: GenerationModel, teacher: GenerationModel, layers: Sequence[int]) -> None:
     """Copies the parameters of `teacher` and of its `layers` into `student`.
 
     Raises:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nlg_distill.errors import UserError
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.stages.models import load_model
 
 
@@ -18,7 +18,7 @@ class ExperimentInit:
         """`experiment` is a file under conf/experiment; its student is trained first if need be."""
         self.experiment = experiment
 
-    def __call__(self, student: EncoderDecoder, parents: Mapping[str, Path]) -> None:
+    def __call__(self, student: GenerationModel, parents: Mapping[str, Path]) -> None:
         """Copies the finished student's parameters.
 
         Raises:
@@ -28,12 +28,12 @@ class ExperimentInit:
         refuse_other_structure(student, earlier, self.experiment)
         student.load_state_dict(earlier.state_dict())
 
-    def rehearse(self, student: EncoderDecoder, teacher: EncoderDecoder) -> None:
+    def rehearse(self, student: GenerationModel, teacher: GenerationModel) -> None:
         """Has nothing to refuse: the plan compares the earlier student, which it alone knows."""
 
 
 def refuse_other_structure(
-    student: EncoderDecoder, earlier: EncoderDecoder, experiment: str
+    student: GenerationModel, earlier: GenerationModel, experiment: str
 ) -> None:
     """Compares the parameters of a student with those that it is to start from.
 

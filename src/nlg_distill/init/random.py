@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 
 
 class RandomInit:
@@ -12,8 +12,8 @@ class RandomInit:
     trained = False
     needs_teacher = False
 
-    def __call__(self, student: EncoderDecoder, parents: Mapping[str, Path]) -> None:
+    def __call__(self, student: GenerationModel, parents: Mapping[str, Path]) -> None:
         """Changes nothing."""
 
-    def rehearse(self, student: EncoderDecoder, teacher: EncoderDecoder) -> None:
+    def rehearse(self, student: GenerationModel, teacher: GenerationModel) -> None:
         """Has nothing to refuse."""

@@ -56,7 +56,10 @@ def _log(rows: Float[Tensor, "*rows keys"]) -> Float[Tensor, "*rows keys"]:
 
 
 class AttentionTerm(FeatureTerm):
-    """KL of attention rows; those of `cross` and the decoder have target positions as queries."""
+    """KL of attention rows; those of `cross` and the decoder have target positions as queries.
+
+    An encoder-decoder and a decoder-only model look at different positions, and are refused.
+    """
 
     kind = "attentions"
     at_source = ("encoder",)
@@ -68,5 +71,17 @@ class AttentionTerm(FeatureTerm):
         teacher: Tensor,
         mask: Bool[Tensor, "batch positions"],
     ) -> Float[Tensor, "batch positions"]:
-        """The KL at every query."""
+        """The KL at every query.
+
+        Raises:
+            UserError: if the two do not look at the same positions.
+        """
+        if student.shape[-1] != teacher.shape[-1]:
+            ours, theirs = list(self.layers.items())[index]
+            raise UserError(
+                f"layers: the student's {ours} and the teacher's {theirs} do not look at the same "
+                f"positions: a decoder-only model looks at source and text at once, an "
+                f"encoder-decoder at each by itself. Give both roles a model of one kind, or "
+                f"compare hidden states, as in loss=[nll,hidden_mse]"
+            )
         return self.loss(student, teacher)

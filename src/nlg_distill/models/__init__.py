@@ -1,8 +1,15 @@
 """Models: one family per file; they know nothing of training or distillation."""
 
-from nlg_distill.models.encoder_decoder import EncoderDecoder
+from nlg_distill.models.generation_model import GenerationModel
+from nlg_distill.models.gpt import GPT
 from nlg_distill.models.lstm import LSTMEncoderDecoder
 from nlg_distill.models.output import ModelOutput
 from nlg_distill.models.transformer import TransformerEncoderDecoder
 
-__all__ = ["EncoderDecoder", "LSTMEncoderDecoder", "ModelOutput", "TransformerEncoderDecoder"]
+__all__ = [
+    "GPT",
+    "GenerationModel",
+    "LSTMEncoderDecoder",
+    "ModelOutput",
+    "TransformerEncoderDecoder",
+]

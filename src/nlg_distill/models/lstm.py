@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.errors import UserError
-from nlg_distill.models.encoder_decoder import EncoderDecoder
+from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.output import Features, ModelOutput
 
 
@@ -73,7 +73,7 @@ class SequenceDropout(nn.Module):
         return states * (mask / kept)
 
 
-class LSTMEncoderDecoder(EncoderDecoder):
+class LSTMEncoderDecoder(GenerationModel):
     """An encoder LSTM, a decoder LSTM that starts from its last state, and attention."""
 
     LAYER = re.compile(r"(?<=_l)\d+(?=$|_reverse$)")

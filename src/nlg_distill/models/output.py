@@ -37,7 +37,8 @@ class Features:
 
     `hidden_states`: [batch, positions, hidden]. `attentions`: rows of probabilities,
     [batch, heads, queries, keys]. `values`: what is attended to, [batch, heads, keys, width].
-    Names that begin with `encoder` or `cross` have source positions as keys.
+    Names that begin with `encoder` or `cross` have source positions as keys; where one attention
+    looks at source and text, the rows of `cross` go on over the positions of the text.
     """
 
     hidden_states: Mapping[str, Tensor] = field(default_factory=dict)

@@ -10,7 +10,7 @@ Deviations: the projection to logits has a bias; of a position, all sines stand 
 
 import math
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,50 +18,9 @@ from torch import Tensor, nn
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.errors import UserError, require_positive
-from nlg_distill.models.attention import Attended, Attention, sinusoids
-from nlg_distill.models.encoder_decoder import EncoderDecoder
-from nlg_distill.models.output import Features, ModelOutput, OnRequest
-
-
-@dataclass(frozen=True)
-class TransformerState:
-    """Keys and values of each decoder layer: those read in the source, those of written tokens.
-
-    Those of a source are held once, however many hypotheses it has.
-    """
-
-    mask: Bool[Tensor, "sources source"]
-    read: tuple[Float[Tensor, "2 sources heads source width"], ...]
-    written: tuple[Float[Tensor, "2 sources beam heads time width"], ...]
-
-    def reorder(self, parents: Int[Tensor, "sources beam"]) -> "TransformerState":
-        """Hypothesis `b` of source `s` continues from its hypothesis `parents[s, b]`."""
-        rows = torch.arange(len(parents), device=parents.device)[:, None]
-        return replace(self, written=tuple(layer[:, rows, parents] for layer in self.written))
-
-    def keep(self, sources: Int[Tensor, " kept"]) -> "TransformerState":
-        """The state of these sources alone, in this order."""
-        return TransformerState(
-            mask=self.mask[sources],
-            read=tuple(layer[:, sources] for layer in self.read),
-            written=tuple(layer[:, sources] for layer in self.written),
-        )
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What the layers leave for `Features`, by its names there."""
-
-    hidden: dict[str, Tensor] = field(default_factory=dict)
-    attended: dict[str, Attended] = field(default_factory=dict)
-
-    def features(self) -> Features:
-        """The features; rows of attention are made when a loss reads them."""
-        return Features(
-            hidden_states=self.hidden,
-            attentions=OnRequest(self.attended, lambda attended: attended.rows),
-            values={name: attended.values for name, attended in self.attended.items()},
-        )
+from nlg_distill.models.attention import Attended, Attention, KeyValueState, Trace, sinusoids
+from nlg_distill.models.generation_model import GenerationModel
+from nlg_distill.models.output import ModelOutput
 
 
 class EncoderLayer(nn.Module):
@@ -83,7 +42,7 @@ class EncoderLayer(nn.Module):
     ) -> tuple[Float[Tensor, "batch source hidden"], Attended]:
         """The states that the next layer reads."""
         normed = self.self_norm(states)
-        found, own = self.self_attention(normed, self.self_attention.read(normed), mask)
+        found, own = self.self_attention(normed, self.self_attention.read(normed), mask[:, None])
         return self.feed_forward(states + self.dropout(found)), own
 
     def feed_forward(
@@ -125,12 +84,12 @@ class DecoderLayer(EncoderLayer):
         found, own = self.self_attention(normed, written.flatten(1, 2), None)
         states = states + self.dropout(found.unflatten(0, (sources, beam)))
         normed = self.cross_norm(states).flatten(1, 2)  # a source's hypotheses look together
-        found, cross = self.cross_attention(normed, read, mask)
+        found, cross = self.cross_attention(normed, read, mask[:, None])
         states = states + self.dropout(found.unflatten(1, (beam, time)))
         return self.feed_forward(states), written, own, cross
 
 
-class TransformerEncoderDecoder(EncoderDecoder):
+class TransformerEncoderDecoder(GenerationModel):
     """Layers that look at the source, and layers that look at the source and what is written.
 
     In `Features`, `encoder.0`, `decoder.0` and `cross.0` are of the first layers; `encoder`,
@@ -205,13 +164,13 @@ class TransformerEncoderDecoder(EncoderDecoder):
         self,
         source_ids: Int[Tensor, "sources source"],
         source_mask: Bool[Tensor, "sources source"],
-    ) -> TransformerState:
+    ) -> KeyValueState:
         """Encodes the sources; the state holds one hypothesis per source."""
         return self._encode(source_ids, source_mask, Trace())
 
     def step(
-        self, token_ids: Int[Tensor, "sources beam"], state: TransformerState
-    ) -> tuple[ModelOutput, TransformerState]:
+        self, token_ids: Int[Tensor, "sources beam"], state: KeyValueState
+    ) -> tuple[ModelOutput, KeyValueState]:
         """Reads one token per hypothesis; gives hidden states `[sources, beam, hidden]`."""
         states, state = self._decode(token_ids[:, :, None], state, Trace())
         return ModelOutput(states[:, :, 0], self.projection), state
@@ -221,7 +180,7 @@ class TransformerEncoderDecoder(EncoderDecoder):
         source_ids: Int[Tensor, "sources source"],
         mask: Bool[Tensor, "sources source"],
         trace: Trace,
-    ) -> TransformerState:
+    ) -> KeyValueState:
         """The state before any token."""
         states = self._embed(source_ids, first=0)
         for number, layer in enumerate(self.encoder):
@@ -230,13 +189,13 @@ class TransformerEncoderDecoder(EncoderDecoder):
         memory = self.encoder_norm(states)
         trace.hidden["encoder"], trace.attended["encoder"] = memory, own
         read = tuple(layer.cross_attention.read(memory) for layer in self.decoder)  # type: ignore[union-attr, operator]
-        return TransformerState(mask, read, tuple(layer[:, :, None, :, :0] for layer in read))
+        return KeyValueState.of(mask, read)
 
     def _decode(
-        self, token_ids: Int[Tensor, "sources beam time"], state: TransformerState, trace: Trace
-    ) -> tuple[Float[Tensor, "sources beam time hidden"], TransformerState]:
+        self, token_ids: Int[Tensor, "sources beam time"], state: KeyValueState, trace: Trace
+    ) -> tuple[Float[Tensor, "sources beam time hidden"], KeyValueState]:
         """Reads what follows the tokens of the state."""
-        states = self._embed(token_ids, first=state.written[0].shape[-2])
+        states = self._embed(token_ids, first=state.length)
         written = []
         for number, layer in enumerate(self.decoder):
             states, all_written, own, cross = layer(

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from nlg_distill.data.batch import Batch, SpecialIds
 from nlg_distill.decoding import Hypothesis, greedy_search
 from nlg_distill.losses import LabelTerm, Objective, nll
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.modules.diagnostics import NoOpWatch, distributions, gradient_shares
 from nlg_distill.teachers.signal import TeacherSignal
 
@@ -36,7 +36,7 @@ class GenerationModule(L.LightningModule):
 
     def __init__(
         self,
-        model: EncoderDecoder,
+        model: GenerationModel,
         special: SpecialIds,
         objective: Objective | None = None,
         *,
@@ -46,7 +46,7 @@ class GenerationModule(L.LightningModule):
         """Keeps what the training needs.
 
         Args:
-            model: an encoder-decoder with a step interface; its parameters are trained.
+            model: writes text, with a step interface; its parameters are trained.
             special: ids of the tokens that are not text.
             objective: the terms of the loss; plain maximum likelihood if not given.
             optimizer: makes an optimizer of parameters; not needed to evaluate.

@@ -14,26 +14,26 @@ from safetensors.torch import load_model as load_weights
 from safetensors.torch import save_model as save_weights
 
 from nlg_distill.errors import UserError
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.stages.tokenizer import FILENAME as TOKENIZER
 from nlg_distill.stages.tokenizer import load_tokenizer
 
 WEIGHTS = "model.safetensors"
 
 
-def build_model(config: Mapping[str, Any], vocab_size: int) -> EncoderDecoder:
+def build_model(config: Mapping[str, Any], vocab_size: int) -> GenerationModel:
     """A model with fresh parameters."""
-    model: EncoderDecoder = instantiate(config, vocab_size=vocab_size)
+    model: GenerationModel = instantiate(config, vocab_size=vocab_size)
     return model
 
 
-def save_model(model: EncoderDecoder, tokenizer: Path, out: Path) -> None:
+def save_model(model: GenerationModel, tokenizer: Path, out: Path) -> None:
     """Writes the weights, and the tokenizer beside them so that the folder is enough to deploy."""
     save_weights(model, str(out / WEIGHTS))
     shutil.copyfile(tokenizer / TOKENIZER, out / TOKENIZER)
 
 
-def load_model(artifact: Path) -> EncoderDecoder:
+def load_model(artifact: Path) -> GenerationModel:
     """A trained model in eval mode."""
     config = yaml.safe_load((artifact / "config.yaml").read_text(encoding="utf-8"))
     model = build_model(config["model"], load_tokenizer(artifact).vocab_size)

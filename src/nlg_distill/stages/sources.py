@@ -9,7 +9,7 @@ from hydra.utils import get_class, instantiate
 
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.tokenizer import Tokenizer
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.modules import TeacherModule
 from nlg_distill.stages.models import load_model
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
@@ -48,7 +48,7 @@ def open_models(
 
 def _fitted(
     artifact: Path, tokenizer: Tokenizer, say: Callable[[str], None] | None
-) -> EncoderDecoder:
+) -> GenerationModel:
     model = load_model(artifact)
     found = compare_vocabularies(
         tokenizer.pieces,

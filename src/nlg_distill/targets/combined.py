@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nlg_distill.decoding import DecoderState
 from nlg_distill.distributions import log_probs
-from nlg_distill.models import EncoderDecoder, ModelOutput
+from nlg_distill.models import GenerationModel, ModelOutput
 
 Combine = Callable[[Tensor, Tensor], Tensor]
 """Log-probabilities of student and teacher to those that a token is drawn from."""
@@ -38,7 +38,9 @@ class BothStates:
 class CombinedWriter:
     """A model with a step interface whose distribution combines two models'."""
 
-    def __init__(self, student: EncoderDecoder, teacher: EncoderDecoder, combine: Combine) -> None:
+    def __init__(
+        self, student: GenerationModel, teacher: GenerationModel, combine: Combine
+    ) -> None:
         """Both models share the tokenizer; `combine` is told nothing but their distributions."""
         self.student, self.teacher, self.combine = student, teacher, combine
 

@@ -12,7 +12,7 @@ from nlg_distill.data.batch import Author, Batch, SpecialIds, with_targets
 from nlg_distill.data.corpus import Pair
 from nlg_distill.decoding import Hypothesis, beam_search, sample, sharpened
 from nlg_distill.errors import UserError
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Beam:
     length_penalty: float = 1.0
 
     def write(
-        self, model: EncoderDecoder, batch: Batch, special: SpecialIds
+        self, model: GenerationModel, batch: Batch, special: SpecialIds
     ) -> list[list[Hypothesis]]:
         """For each source the best texts, best first."""
         return beam_search(
@@ -119,8 +119,8 @@ class Writers:
     Both are in eval mode and nothing they do has a gradient.
     """
 
-    student: EncoderDecoder
-    teacher: EncoderDecoder | None
+    student: GenerationModel
+    teacher: GenerationModel | None
     special: SpecialIds
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nlg_distill.data.batch import Batch, Example
 from nlg_distill.errors import UserError
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.store import write_json
 from nlg_distill.teachers.modes import MODES, ModeName
 from nlg_distill.teachers.signal import TeacherSignal
@@ -86,7 +86,7 @@ class CachedTeacher:
         return MODES[settings["mode"]].gives
 
     @property
-    def model(self) -> EncoderDecoder | None:
+    def model(self) -> GenerationModel | None:
         """None runs beside the student."""
         return None
 

@@ -16,7 +16,7 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.decoding import DecoderState
 from nlg_distill.distributions import LOWEST, log_probs
 from nlg_distill.errors import UserError
-from nlg_distill.models import EncoderDecoder, ModelOutput
+from nlg_distill.models import GenerationModel, ModelOutput
 from nlg_distill.modules.teacher import TeacherModule
 from nlg_distill.teachers.signal import TeacherSignal
 from nlg_distill.teachers.source import Gives
@@ -68,11 +68,11 @@ class EnsembleState:
         return EnsembleState([state.keep(sources) for state in self.states])
 
 
-class EnsembleModel(EncoderDecoder):
+class EnsembleModel(GenerationModel):
     """Models of one vocabulary, averaged at every position; its logits are log-probabilities."""
 
     def __init__(
-        self, models: Sequence[EncoderDecoder], average: Average, weights: Float[Tensor, " models"]
+        self, models: Sequence[GenerationModel], average: Average, weights: Float[Tensor, " models"]
     ) -> None:
         """`weights` sum to 1."""
         super().__init__()
@@ -150,7 +150,7 @@ class EnsembleTeacher:
         return frozenset({Gives.VOCABULARY, Gives.DISTRIBUTION, Gives.WRITING})
 
     @property
-    def model(self) -> EncoderDecoder:
+    def model(self) -> GenerationModel:
         """The ensemble as one model."""
         return self._model
 

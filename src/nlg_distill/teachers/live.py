@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from nlg_distill.data.batch import Batch
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.modules.teacher import TeacherModule
 from nlg_distill.teachers.signal import TeacherSignal
 from nlg_distill.teachers.source import Gives
@@ -30,7 +30,7 @@ class LiveTeacher:
         self.module = teacher.eval().requires_grad_(False)
 
     @property
-    def model(self) -> EncoderDecoder:
+    def model(self) -> GenerationModel:
         """The teacher's model."""
         return self.module.model
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from nlg_distill.data.batch import Batch
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.teachers.signal import TeacherSignal
 
 
@@ -39,7 +39,7 @@ class TeacherSource(Protocol):
         ...
 
     @property
-    def model(self) -> EncoderDecoder | None:
+    def model(self) -> GenerationModel | None:
         """The model that can write, if one runs."""
         ...
 

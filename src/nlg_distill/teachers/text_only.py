@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from nlg_distill.data.batch import Batch
-from nlg_distill.models import EncoderDecoder
+from nlg_distill.models import GenerationModel
 from nlg_distill.teachers.signal import TeacherSignal
 from nlg_distill.teachers.source import Gives
 
@@ -22,7 +22,7 @@ class TextOnlyTeacher:
         return frozenset()
 
     @property
-    def model(self) -> EncoderDecoder | None:
+    def model(self) -> GenerationModel | None:
         """None runs beside the student."""
         return None
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nlg_distill.data.batch import Example, SpecialIds, collate
 from nlg_distill.errors import UserError
-from nlg_distill.models import EncoderDecoder, ModelOutput
+from nlg_distill.models import GenerationModel, ModelOutput
 
 
 class Relation(Enum):
@@ -102,7 +102,7 @@ def _same_pieces(pieces: int, student_size: int, teacher_size: int) -> Vocabular
 
 
 @torch.no_grad()
-def output_size(model: EncoderDecoder, special: SpecialIds) -> int:
+def output_size(model: GenerationModel, special: SpecialIds) -> int:
     """How many logits the model gives at a position."""
     output: ModelOutput = model(collate([Example(0, [], [])], special))
     return output.logits.shape[-1]
@@ -118,10 +118,10 @@ class _FirstRows(nn.Module):
         return logits[..., : self.size]
 
 
-class CutModel(EncoderDecoder):
+class CutModel(GenerationModel):
     """A model without the last rows of its output layer; it gives them no probability."""
 
-    def __init__(self, model: EncoderDecoder, size: int) -> None:
+    def __init__(self, model: GenerationModel, size: int) -> None:
         """The first `size` logits stay."""
         super().__init__()
         self.model, self.size = model, size

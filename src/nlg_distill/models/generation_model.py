@@ -1,4 +1,4 @@
-"""What every encoder-decoder offers: all target positions at once, or one token at a time."""
+"""What every model offers: all target positions at once, or one token at a time."""
 
 import re
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.models.output import ModelOutput
 
 
-class EncoderDecoder(nn.Module, ABC):
+class GenerationModel(nn.Module, ABC):
     """A model that reads a source and writes a target."""
 
     LAYER: ClassVar[re.Pattern[str]]
@@ -27,7 +27,7 @@ class EncoderDecoder(nn.Module, ABC):
         source_ids: Int[Tensor, "sources source"],
         source_mask: Bool[Tensor, "sources source"],
     ) -> Any:
-        """Encodes the sources; the state holds one hypothesis per source."""
+        """Reads the sources; the state holds one hypothesis per source."""
 
     @abstractmethod
     def step(self, token_ids: Int[Tensor, "sources beam"], state: Any) -> tuple[ModelOutput, Any]:

@@ -1,0 +1,211 @@
+"""Decoder-only Transformer: one stack reads the source, then the text that follows it.
+
+Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (GPT-2), section 2.3:
+normalisation before each part and after the last layer, a GELU, one matrix of embeddings, and a
+smaller start for what is added to states. Positions are rotary, as in GPT-NeoX and Llama: see
+`rotated`. No linear map and no norm has a bias.
+
+Deviations: the GELU is exact, and weights start with a spread of one over the root of what they sum
+over, which suits any width, instead of 0.02.
+"""
+
+import re
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from nlg_distill.data.batch import Batch
+from nlg_distill.errors import UserError, require_positive
+from nlg_distill.models.attention import (
+    Attended,
+    Attention,
+    KeyValueState,
+    Trace,
+    rotated,
+    sinusoids,
+)
+from nlg_distill.models.generation_model import GenerationModel
+from nlg_distill.models.output import ModelOutput
+
+
+class Block(nn.Module):
+    """Self-attention, then two linear maps with a GELU between; each is added to what it reads."""
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, feed_forward_size: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(hidden_size, bias=False)
+        self.attention = Attention(hidden_size, num_heads, bias=False)
+        self.feed_forward_norm = nn.LayerNorm(hidden_size, bias=False)
+        self.expand = nn.Linear(hidden_size, feed_forward_size, bias=False)
+        self.contract = nn.Linear(feed_forward_size, hidden_size, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def ask(
+        self,
+        states: Float[Tensor, "rows time hidden"],
+        waves: Float[Tensor, "#rows time width"],
+    ) -> tuple[Float[Tensor, "rows heads time width"], Float[Tensor, "2 rows heads time width"]]:
+        """Queries, and keys and values, at the positions that `waves` are of."""
+        normed = self.attention_norm(states)
+        keys, values = self.attention.read(normed)
+        queries = rotated(self.attention.ask(normed), waves)
+        return queries, torch.stack([rotated(keys, waves), values])
+
+    def forward(
+        self,
+        states: Float[Tensor, "rows time hidden"],
+        queries: Float[Tensor, "rows heads time width"],
+        seen: Float[Tensor, "2 rows heads keys width"],
+        mask: Bool[Tensor, "rows time keys"] | None,
+    ) -> tuple[Float[Tensor, "rows time hidden"], Attended]:
+        """The states that the next layer reads, by what the queries find in what is seen."""
+        found, attended = self.attention.find(queries, seen, mask)
+        states = states + self.dropout(found)
+        inner = gelu(self.expand(self.feed_forward_norm(states)))
+        return states + self.dropout(self.contract(inner)), attended
+
+
+class GPT(GenerationModel):
+    """Layers that look at the source and at what is written, all in one attention.
+
+    In `Features`, hidden states of the source are named `encoder.0`, those of the text `decoder.0`.
+    `cross.0` is how text looks at source and text together, and the values that it finds in the
+    source; `decoder.0` are those in the text. `encoder`, `decoder` and `cross` are of the last
+    layer, hidden states as they leave the final norm.
+    """
+
+    LAYER = re.compile(r"(?<=decoder\.)\d+")
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        hidden_size: int,
+        num_layers: int,
+        num_heads: int,
+        feed_forward_size: int,
+        dropout: float,
+    ) -> None:
+        """Builds the parameters; source, target and output embeddings are one matrix.
+
+        Args:
+            vocab_size: number of pieces, shared by source and target.
+            hidden_size: width of embeddings and states.
+            num_layers: layers, which source and text both go through.
+            num_heads: heads of each attention; their width is even, for the positions' sake.
+            feed_forward_size: width between the two linear maps of a layer.
+            dropout: probability in [0, 1), on embeddings and on all that is added to states.
+
+        Raises:
+            UserError: if a size is not positive, `hidden_size` is no multiple of twice
+                `num_heads`, or `dropout` is outside [0, 1).
+        """
+        super().__init__()
+        require_positive(
+            vocab_size=vocab_size,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            feed_forward_size=feed_forward_size,
+        )
+        if hidden_size % (2 * num_heads):
+            raise UserError(
+                f"hidden_size must be a multiple of twice num_heads={num_heads}, got {hidden_size}"
+            )
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout must be in [0, 1), got {dropout}")
+        self.head_size = hidden_size // num_heads
+        self.embedding = nn.Embedding(vocab_size, hidden_size)
+        self.decoder = nn.ModuleList(
+            Block(hidden_size, num_heads, feed_forward_size, dropout) for _ in range(num_layers)
+        )
+        self.decoder_norm = nn.LayerNorm(hidden_size, bias=False)
+        self.projection = nn.Linear(hidden_size, vocab_size, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                added = name.endswith(("attention.output", "contract"))
+                terms = module.in_features * (2 * num_layers if added else 1)
+                nn.init.normal_(module.weight, std=terms**-0.5)
+        self.embedding.weight = self.projection.weight
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Hidden states `[batch, time, hidden]` for all target positions at once."""
+        trace = Trace()
+        state = self._read(batch.source_ids, batch.source_mask, trace)
+        states, state = self._write(batch.decoder_input_ids[:, None], state, trace)
+        features = replace(trace.features(), values=_values(state))
+        return ModelOutput(states[:, 0], self.projection, features)
+
+    def start(
+        self,
+        source_ids: Int[Tensor, "sources source"],
+        source_mask: Bool[Tensor, "sources source"],
+    ) -> KeyValueState:
+        """Reads the sources, the prefill; the state holds one hypothesis per source."""
+        return self._read(source_ids, source_mask, Trace())
+
+    def step(
+        self, token_ids: Int[Tensor, "sources beam"], state: KeyValueState
+    ) -> tuple[ModelOutput, KeyValueState]:
+        """Reads one token per hypothesis; gives hidden states `[sources, beam, hidden]`."""
+        states, state = self._write(token_ids[:, :, None], state, Trace())
+        return ModelOutput(states[:, :, 0], self.projection), state
+
+    def _read(
+        self,
+        source_ids: Int[Tensor, "sources source"],
+        mask: Bool[Tensor, "sources source"],
+        trace: Trace,
+    ) -> KeyValueState:
+        """The state before any token. Padding stands behind all that could look at it."""
+        states = self.dropout(self.embedding(source_ids))
+        positions = torch.arange(source_ids.shape[1], device=source_ids.device)
+        waves = sinusoids(positions[None], self.head_size)
+        read = []
+        for number, block in enumerate(self.decoder):
+            queries, new = block.ask(states, waves)  # type: ignore[operator]
+            states, _ = block(states, queries, new, None)
+            read.append(new)
+            trace.hidden[f"encoder.{number}"] = states
+        trace.hidden["encoder"] = self.decoder_norm(states)
+        return KeyValueState.of(mask, tuple(read))
+
+    def _write(
+        self, token_ids: Int[Tensor, "sources beam time"], state: KeyValueState, trace: Trace
+    ) -> tuple[Float[Tensor, "sources beam time hidden"], KeyValueState]:
+        """Reads what follows the tokens of the state, as if no padding stood before it."""
+        (sources, beam, time), before = token_ids.shape, state.length
+        order = torch.arange(before + time, device=token_ids.device)
+        positions = state.mask.sum(dim=1)[:, None] + order[before:]  # [sources, time]
+        waves = sinusoids(positions, self.head_size).repeat_interleave(beam, dim=0)
+        own = (order <= order[before:, None]).expand(sources, -1, -1)
+        mask = torch.cat([state.mask[:, None].expand(-1, time, -1), own], dim=-1)
+        mask = mask.repeat_interleave(beam, dim=0)  # [sources * beam, time, source + written]
+        states, written = self.dropout(self.embedding(token_ids)).flatten(0, 1), []
+        for number, block in enumerate(self.decoder):
+            queries, new = block.ask(states, waves)  # type: ignore[operator]
+            new = new.unflatten(1, (sources, beam))
+            written.append(torch.cat([state.written[number], new], dim=-2))
+            read = state.read[number][:, :, None].expand(-1, -1, beam, -1, -1, -1)
+            seen = torch.cat([read, written[number]], dim=-2).flatten(1, 2)
+            states, attended = block(states, queries, seen, mask)
+            trace.hidden[f"decoder.{number}"] = states
+            trace.attended[f"cross.{number}"] = attended
+        states = self.decoder_norm(states)
+        trace.hidden["decoder"], trace.attended["cross"] = states, attended
+        return states.unflatten(0, (sources, beam)), replace(state, written=tuple(written))
+
+
+def _values(state: KeyValueState) -> dict[str, Tensor]:
+    """The values found in source and text, by their names in `Features`."""
+    values = {}
+    for number, (read, written) in enumerate(zip(state.read, state.written, strict=True)):
+        values[f"cross.{number}"], values[f"decoder.{number}"] = read[1], written[1][:, 0]
+    return values | {"cross": read[1], "decoder": written[1][:, 0]}
