@@ -15,6 +15,7 @@ from nlg_distill.losses import (
     forward_kl,
     skew_forward_kl,
     skew_reverse_kl,
+    symmetric_kl,
 )
 from nlg_distill.teachers.signal import TeacherSignal
 
@@ -117,5 +118,6 @@ def test_settings_without_meaning_are_refused():
         term(momentum=1.0)
     with pytest.raises(UserError, match=r"alpha must be in \(0.01, 1\) where it adapts, got 0\.0"):
         term(alpha=0.0)
-    with pytest.raises(UserError, match="forward_kl has no alpha that could adapt"):
-        AdaptiveSkewTerm(loss=forward_kl)
+    for loss in (forward_kl, partial(symmetric_kl, alpha=0.5)):
+        with pytest.raises(UserError, match="_kl has no alpha that could adapt"):
+            AdaptiveSkewTerm(loss=loss)

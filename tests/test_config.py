@@ -156,6 +156,8 @@ def test_the_command_that_a_config_gives_works(file):
     overrides = COMMANDS[file]
     cfg = compose(overrides)
     check(cfg)
+    if cfg.trainer.accelerator == "cpu":
+        rehearse(cfg)
     assert plan(cfg, overrides).scores.key
 
 
@@ -263,6 +265,7 @@ def test_an_earlier_student_shares_what_is_not_of_the_method():
         ("+loss.weight=2", "loss.weight=2 is no term: a setting belongs to one, as in loss.nll"),
         ("+teacher_loss.weight=2", "as in teacher_loss.nll.weight=2"),
         ("+teacher_loss.forward_kl.weight=2", "as in loss@teacher_loss=[nll,forward_kl]"),
+        ("+loss.nll.anneal=0.5", "loss.nll.anneal must be"),
         ("stage=tutor", "stage must be teacher or student"),
     ],
 )

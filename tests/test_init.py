@@ -65,6 +65,16 @@ def test_layers_that_do_not_fit_are_refused(layers, changes, message):
         take_over(toy_model(**changes), toy_model(), layers)
 
 
+@pytest.mark.parametrize("family", ["transformer", "gpt"])
+def test_heads_that_no_shape_tells_are_refused(family):
+    (name,) = (name for name in FAMILIES if family in name)
+    student, teacher = toy_structure(name, num_heads=1), toy_structure(name, num_heads=2)
+    with pytest.raises(UserError, match="num_heads=1, but the teacher has 2"):
+        take_over(student, teacher, [0, 1])
+    with pytest.raises(UserError, match="num_heads is 2, this student's is 1"):
+        refuse_other_structure(student, teacher, "word_kd")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -174,6 +174,15 @@ def test_a_term_that_counts_nothing_in_a_batch_is_no_idle_term(monkeypatch):
     assert seen == [{"of_people", "everything"}, {"everything", "of_student"}]
 
 
+def test_a_batch_in_which_no_term_counts_anything_is_passed_over():
+    people, own, module = by_author()
+    del module.objective.terms["everything"], module.objective.terms["of_people"]
+    module.objective.terms["also_of_student"] = LabelTerm(loss=nll, written_by="student")
+    before = torch.nn.utils.parameters_to_vector(module.model.parameters()).detach().clone()
+    torch.testing.assert_close(train(module, [people]), before)
+    assert not torch.equal(train(module, [own]), before)
+
+
 def test_gradient_shares_cost_once_an_update(batch, monkeypatch):
     steps = []
     monkeypatch.setattr(NoOpWatch, "see", lambda self, step, shares: steps.append(step))

@@ -108,6 +108,10 @@ def test_students_train_for_the_seconds_of_the_baselines_fastest_run():
     [
         (toy_spec(FINE, baseline="Fine"), "Fine: equal_seconds scales the steps of a student"),
         (toy_spec(TEACHER, baseline="Teacher"), "a baseline that is a student"),
+        (
+            toy_spec(BASE, baseline="Base", overrides=["student_training.patience=2"]),
+            "Base: equal_seconds needs trainings that go on .* to 5 at least, got 2",
+        ),
     ],
 )
 def test_what_cannot_be_scaled_is_refused_before_a_start(spec, message):

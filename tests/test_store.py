@@ -133,6 +133,28 @@ def test_eight_processes_that_need_one_artifact_make_it_once(tmp_path):
     assert sorted(calls(tmp_path)) == ["c", "p"]
 
 
+def test_changed_code_is_told_with_what_to_remove(tmp_path, monkeypatch, capsys):
+    own = tmp_path / "own_losses.py"
+    own.write_text("def loss():\n    return 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = {"loss": [{"_target_": "own_losses.loss"}], "size": {"_target_": "torch.nn.Linear"}}
+    first = replace(stage(), config={"text": "a", **config})
+    last, other = stage("b", earlier=first), stage("c")
+    store = Store(tmp_path / "store")
+    store.get(last, None), store.get(other, None)
+    assert {*metadata(store.path(first))["code"]} == {"own_losses.loss"}, "installed code is not"
+    store.warn_of_changed_code([last, other])
+    assert capsys.readouterr().err == ""
+    own.write_text("def loss():\n    return 2\n")
+    store.warn_of_changed_code([last, other])
+    told = capsys.readouterr().err
+    assert "the code of own_losses.loss has changed" in told
+    assert told.endswith(f"nlg-distill store rm {first.key} {last.key}\n")
+    store.remove([first.key, last.key], force=False)
+    store.warn_of_changed_code([last, other])
+    assert capsys.readouterr().err == ""
+
+
 def test_what_others_were_made_from_is_removed_only_by_force(tmp_path):
     store = Store(tmp_path)
     parent, child = stage("p"), stage("c", parent=stage("p"))

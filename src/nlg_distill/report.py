@@ -62,7 +62,8 @@ def show_result(result: dict[str, Any], folder: Path) -> None:
     console.print(
         f"perplexity {result['perplexity']:.1f}, {result['bits_per_byte']:.2f} bits per byte, "
         f"p(ŷ) {result['mode_probability']:.2%}; {result['parameters']:,} parameters, "
-        f"{result['megabytes']:.1f} MB, trained {result['training_seconds']:.0f} s. "
+        f"{result['megabytes']:.1f} MB, trained {result['training_seconds']:.0f} s"
+        f"{'' if result['trained_now'] else ', found in the store'}. "
         f"Decoding: {result['decoding']['threads']} thread(s), batches of "
         f"{result['decoding']['batch_tokens']} tokens, {result['decoding']['precision']}."
     )

@@ -84,6 +84,14 @@ def _refuse_unequal_lengths(spec: TableSpec, planned: Sequence[PlannedRun]) -> N
             continue
         students = [s for s in run.stages.scores.ancestry() if s.name == "student"]
         trainings = [student.config["training"] for student in students]
+        for training in trainings:
+            validations = training["max_steps"] // training["validate_every"]
+            if training["patience"] < validations:
+                raise UserError(
+                    f"{run.row}: equal_seconds needs trainings that go on to their end: set "
+                    f"student_training.patience to {validations} at least, got "
+                    f"{training['patience']}"
+                )
         if len({(t["max_steps"], t["validate_every"]) for t in trainings}) > 1:
             raise UserError(
                 f"{run.row}: equal_seconds scales the steps of a student and of the one that it "
@@ -132,6 +140,7 @@ def _make(planned: Sequence[PlannedRun], folder: Path, cores: int) -> list[Run]:
         if job.stage_key is None:
             _print_run(job.label, _finished(by_label[job.label], store))
 
+    store.warn_of_changed_code([run.stages.scores for run in planned])
     if todo := jobs_of(store, planned):
         work_off(todo, folder, cores, console, tell)
     return [_finished(run, store) for run in planned]

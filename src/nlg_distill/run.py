@@ -38,6 +38,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
     rehearse(cfg)
     stages = plan(cfg, overrides)
     store = Store(Path(cfg.paths.artifacts))
+    store.warn_of_changed_code([stages.scores])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")

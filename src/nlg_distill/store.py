@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -19,6 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
 
+from nlg_distill.code import code_of
 from nlg_distill.errors import UserError
 
 PACKAGES = ("nlg-distill", "torch", "lightning", "sentencepiece", "sacrebleu")
@@ -105,6 +106,31 @@ class Store:
             _import(stage.builder)(stage.config, parents, partial, session)
             self._publish(stage, partial, time.monotonic() - begin)
         return path
+
+    def warn_of_changed_code(self, stages: Iterable[Stage]) -> None:
+        """Says which artifacts were made with other code than there is now, and how to renew them.
+
+        Code is no part of a key: a comment would cost a training. Only files that a config names
+        are looked at.
+        """
+        changed: set[str] = set()
+        old: dict[str, Stage] = {}  # what was made with such code, or from what was
+        for stage in (stage for last in stages for stage in last.ancestry()):
+            if not self.has(stage):
+                continue
+            before, now = metadata(self.path(stage)).get("code", {}), code_of(stage.config)
+            names = {name for name in now if before.get(name, now[name]) != now[name]}
+            changed |= names
+            if names or any(parent.key in old for parent in stage.parents.values()):
+                old[stage.key] = stage
+        if changed:
+            names_told = ", ".join(sorted(changed))
+            used = ", ".join(f"{stage.name}/{key}" for key, stage in old.items())
+            console.print(
+                f"[yellow]the code of {names_told} has changed since it was used for {used}, which "
+                f"stay as they are. To make them anew: nlg-distill store rm {' '.join(old)}",
+                soft_wrap=True,
+            )
 
     def folders(self) -> Iterator[Path]:
         """The folders that bear an artifact's name, whether whole or not."""
@@ -195,6 +221,7 @@ class Store:
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             **environment(),
+            "code": code_of(stage.config),
             "checksums": {str(p.relative_to(partial)): _sha256(p) for p in files},
         }
         write_json(partial / "metadata.json", metadata)
@@ -206,19 +233,21 @@ class Store:
 
 def environment() -> dict[str, Any]:
     """Versions, commit and machine that a result was made with."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     return {
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
-        "git_commit": commit or None,
+        "git_commit": f"{commit}-dirty" if changes else commit or None,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
     }
+
+
+def _git(*command: str) -> str:
+    """What git says about the folder of this code; nothing where it is in no repository."""
+    done = subprocess.run(
+        ["git", *command], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip()
 
 
 def metadata(path: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def take_over(student: GenerationModel, teacher: GenerationModel, layers: Sequen
 
     Raises:
         UserError: if there are not as many layers as the student has, the teacher has no such
-            layer, or a parameter's shape differs.
+            layer, or a parameter's shape or the number of heads differs.
     """
     given, wanted = teacher.state_dict(), student.state_dict()
     found = [int(layer[0]) for name in wanted if (layer := student.LAYER.search(name))]
@@ -62,4 +62,10 @@ def take_over(student: GenerationModel, teacher: GenerationModel, layers: Sequen
                 f"student_model and teacher_model"
             )
         copied[name] = given[source]
+    if student.num_heads != teacher.num_heads:
+        raise UserError(
+            f"student_model.num_heads={student.num_heads}, but the teacher has "
+            f"{teacher.num_heads}: copied layers need as many heads, since parameters cut into "
+            f"others mean nothing"
+        )
     student.load_state_dict(copied)

@@ -42,6 +42,7 @@ def refuse_other_structure(
     """
     wanted, given = (
         {name: list(value.shape) for name, value in model.state_dict().items()}
+        | {"num_heads": model.num_heads}
         for model in (student, earlier)
     )
     for name in wanted | given:

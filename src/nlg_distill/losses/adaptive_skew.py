@@ -16,6 +16,8 @@ from nlg_distill.data.batch import Author, Batch
 from nlg_distill.distributions import log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.losses.divergence import VocabularyTerm
+from nlg_distill.losses.skew_forward_kl import skew_forward_kl
+from nlg_distill.losses.skew_reverse_kl import skew_reverse_kl
 from nlg_distill.losses.term import Schedule
 
 SMALLEST = 0.01
@@ -29,7 +31,7 @@ class AdaptiveSkewTerm(VocabularyTerm):
     with the loss's own $\alpha$ as $\alpha_0$. $g$ is the gap $\hat p - \hat q$ of what both sides
     give the text's tokens, in the geometric mean, and $\hat q - \hat p$ where the student wrote
     it; $m$ is its running mean, a buffer and hence in the checkpoint. A text with a gap below the
-    mean is compared more sharply. No gradient flows through $\alpha$.
+    mean, but above 0, is compared more sharply. No gradient flows through $\alpha$.
 
     Deviation: the published code takes $m$ from the epoch before, here it is an exponential mean
     over optimizer steps; before the first, $\alpha$ is $\alpha_0$.
@@ -50,18 +52,19 @@ class AdaptiveSkewTerm(VocabularyTerm):
         """`momentum`, in [0, 1), is how slowly the mean gap changes; the rest as in `Term`.
 
         Raises:
-            UserError: if it is outside, or the loss has no `alpha`, or one that is not above 0.01.
+            UserError: if it is outside, or the loss is another, or its `alpha` not above 0.01.
         """
         super().__init__(loss=loss, weight=weight, anneal=anneal, written_by=written_by)
         if not 0 <= momentum < 1:
             raise UserError(f"momentum must be in [0, 1), got {momentum}")
-        if "alpha" not in inspect.signature(loss).parameters:
+        function = getattr(loss, "func", loss)
+        if function not in (skew_forward_kl, skew_reverse_kl):
             raise UserError(
-                f"{getattr(loss, 'func', loss).__name__} has no alpha that could adapt: use "
-                f"skew_forward_kl or skew_reverse_kl"
+                f"{function.__name__} has no alpha that could adapt: use skew_forward_kl or "
+                f"skew_reverse_kl"
             )
         self.momentum = momentum
-        self.largest: float = getattr(loss, "keywords", {}).get("alpha", 0.1)
+        self.largest: float = inspect.signature(loss).parameters["alpha"].default
         if not SMALLEST < self.largest < 1:
             raise UserError(
                 f"alpha must be in ({SMALLEST}, 1) where it adapts, got {self.largest}: it is the "
@@ -107,7 +110,7 @@ class AdaptiveSkewTerm(VocabularyTerm):
     def end_step(self, value: float) -> None:
         """Moves the mean gap by that of the step's texts, of all ranks."""
         total = self.seen.to(self.mean_gap)
-        if distributed.is_initialized():
+        if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(total)
         if total[1] > 0:
             gap = total[0] / total[1]

@@ -45,8 +45,11 @@ class PolicyGradientTerm(Term):
     $r_t = \log p(y_t) - \log q(y_t)$ and $R$ what follows, length-normalised; the factor of
     $\log q$ has no gradient, so the value is a surrogate, and only its gradient has a meaning.
     *Teacher-mixed sampling*: $w_t = q / (\alpha p + (1-\alpha) q)$ of the token, the paper's
-    one-step approximation; the long part's ratio is clipped as in PPO, which with one update per
-    text clips nothing but $w_t$ itself. The switches are the paper's ablations.
+    one-step approximation, at most $1 + \epsilon$ in both parts. The switches are the paper's
+    ablations.
+
+    Deviation: the paper clips as PPO does, by the sign of the gain; here every text has one update,
+    and what is clipped is the weight alone.
     """
 
     needs_teacher = True

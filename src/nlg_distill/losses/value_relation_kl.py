@@ -43,9 +43,12 @@ def value_relation_kl(
         One non-negative value for each position, in float32, not reduced; 0 on padding.
 
     Raises:
-        UserError: if the numbers of heads differ, or `relation_heads` divides not both widths.
+        UserError: if the numbers of heads differ, or `relation_heads` is not positive or
+            divides not both widths.
     """
     if relation_heads is not None:
+        if relation_heads < 1:
+            raise UserError(f"relation_heads must be at least 1, got {relation_heads}")
         student_values = _cut(student_values, relation_heads, "student")
         teacher_values = _cut(teacher_values, relation_heads, "teacher")
     if student_values.shape[1] != teacher_values.shape[1]:

@@ -28,28 +28,30 @@ class Attended:
     values: Float[Tensor, "batch heads keys width"]
     mask: Bool[Tensor, "#batch #queries keys"] | None
 
+    @property
+    def seen(self) -> Bool[Tensor, "#batch #queries keys"]:
+        """The mask, also where it is not given."""
+        if self.mask is not None:
+            return self.mask
+        queries, keys = self.queries.shape[-2], self.keys.shape[-2]
+        whole = torch.ones(1, queries, keys, dtype=torch.bool, device=self.keys.device)
+        return whole.tril(keys - queries)
+
     @cached_property
     def rows(self) -> Float[Tensor, "batch heads queries keys"]:
         """How much of each key's value every query takes."""
         scores = self.queries / math.sqrt(self.queries.shape[-1]) @ self.keys.transpose(-1, -2)
-        if self.mask is None:
-            queries, keys = scores.shape[-2:]
-            seen = torch.ones_like(scores[0, 0], dtype=torch.bool).tril(keys - queries)
-        else:
-            seen = self.mask[:, None]
-        return scores.masked_fill(~seen, float("-inf")).softmax(dim=-1)
+        return scores.masked_fill(~self.seen[:, None], float("-inf")).softmax(dim=-1)
 
     def mixture(self) -> Float[Tensor, "batch heads queries width"]:
         """The sum of the values that each query takes."""
         if self.keys.is_cpu and self.keys.dtype == torch.bfloat16:
-            return self.rows @ self.values  # the fused kernel's gradient takes five times as long
-        return scaled_dot_product_attention(
-            self.queries,
-            self.keys,
-            self.values,
-            attn_mask=None if self.mask is None else self.mask[:, None],
-            is_causal=self.mask is None and self.queries.shape[-2] > 1,
-        )
+            return self.rows @ self.values  # fused, forward and gradient take five times as long
+        asked = (self.queries, self.keys, self.values)
+        queries, keys = self.queries.shape[-2], self.keys.shape[-2]
+        if self.mask is None and queries in (1, keys):
+            return scaled_dot_product_attention(*asked, is_causal=queries > 1)
+        return scaled_dot_product_attention(*asked, attn_mask=self.seen[:, None])
 
 
 class Attention(nn.Module):

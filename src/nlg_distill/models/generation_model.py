@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from nlg_distill.data.batch import Batch
+from nlg_distill.models.attention import Attention
 from nlg_distill.models.output import ModelOutput
 
 
@@ -16,6 +17,11 @@ class GenerationModel(nn.Module, ABC):
 
     LAYER: ClassVar[re.Pattern[str]]
     """Finds the number of the layer in the name of a parameter that belongs to one."""
+
+    @property
+    def num_heads(self) -> int | None:
+        """Heads of its attentions, which no parameter's shape tells; None where there are none."""
+        return next((m.num_heads for m in self.modules() if isinstance(m, Attention)), None)
 
     @abstractmethod
     def forward(self, batch: Batch) -> ModelOutput:

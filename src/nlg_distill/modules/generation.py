@@ -136,7 +136,7 @@ class GenerationModule(L.LightningModule):
         there = {name: value for name, value in terms.items() if counted[name] > 0}
         for name, value in there.items():
             self.log(f"train/{name}", value.detach() / counted[name])
-        if len(terms) > 1:
+        if there and len(terms) > 1:
             shares = gradient_shares(there, self.parameters())
             self.no_ops.see(self.global_step, shares)
             for name, share in shares.items():

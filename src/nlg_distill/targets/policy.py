@@ -17,7 +17,10 @@ from nlg_distill.models import GenerationModel
 
 @dataclass(frozen=True)
 class TeacherText:
-    """One of the teacher's texts for a source, and its log-probability in nats."""
+    """One of the teacher's texts for a source, and its log-probability in nats.
+
+    One that was cut at its length limit is taken as a text that ends there.
+    """
 
     text: str
     log_prob: float

@@ -59,13 +59,16 @@ def refuse_impossible(
             f"the policy {policy.__name__} trains on text that is written during training, about "
             f"which a {source.__name__} knows nothing: set teacher=live, or targets=gold"
         )
-    _refuse_self_imitation(policy, loss)
+    _refuse_self_imitation(policy, targets, loss)
 
 
-def _refuse_self_imitation(policy: Any, loss: Mapping[str, Mapping[str, Any]]) -> None:
+def _refuse_self_imitation(
+    policy: Any, targets: Mapping[str, Any], loss: Mapping[str, Mapping[str, Any]]
+) -> None:
     """A text that the student alone wrote teaches it nothing but what it does already."""
     writes = Author.STUDENT in policy.beside | {policy.author}
-    if not policy.online or policy.needs_live_teacher or not writes:
+    helped = policy.needs_live_teacher and targets.get("alpha") != 0
+    if not policy.online or helped or not writes:
         return
     reads = (
         get_class(term["_target_"]).needs_teacher  # type: ignore[attr-defined]
