@@ -243,6 +243,10 @@ def test_an_earlier_student_shares_what_is_not_of_the_method():
         ("student_training.max_step=5", "Did you mean student_training.max_steps"),
         ("targets=teacher_beem", "teacher_beam"),
         ("experiment=seqkd", "seq_kd"),
+        ("loss=[nll,foward_kl]", "Did you mean loss/forward_kl"),
+        ("loss.reverse_kl.loss.temprature=2", "Did you mean loss.reverse_kl.loss.temperature"),
+        ("loss.reverse_kl.temperature=2", "Did you mean loss.reverse_kl.loss.temperature"),
+        ("loss.reverse_kl.weight=2", "no term of this run: choose it, as in loss=[nll,reverse_kl]"),
         ("los=[nll]", "loss"),
         ("seed=one", "seed must be int, got 'one'"),
         ("seed=true", "seed must be int, got True"),
@@ -285,7 +289,9 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
         ("teacher_training.patience=0", "teacher_training: patience must be positive"),
         ("scoring.beam_sizes=[3]", "beam_sizes must be different numbers, 1 among them"),
         ("student_model.dropout=2.0", "student_model: dropout must be in"),
-        ("loss.nll.loss.label_smoothing=2.0", "loss: label_smoothing must be in"),
+        ("loss.nll.loss.label_smoothing=2.0", "loss.nll: label_smoothing must be in"),
+        ("teacher=cached teacher.k=5000", "teacher.k=5000 is more than data.tokenizer.vocab_size"),
+        ("loss=[top_k_kl] loss.top_k_kl.k=4001", "loss.top_k_kl.k=4001 is more than"),
         ("loss.nll.weight=0.0", "weight must be positive"),
         ("+loss.nll.written_by=student", "loss.nll counts texts written by student alone"),
         ("loss@teacher_loss=[nll,forward_kl]", "teacher_loss.forward_kl asks for a teacher"),
@@ -303,7 +309,7 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
 )
 def test_a_value_that_a_constructor_refuses_is_refused_before_anything_starts(override, message):
     with pytest.raises(UserError) as caught:
-        rehearse(compose([override]))
+        rehearse(compose(override.split()))
     assert message in str(caught.value)
 
 

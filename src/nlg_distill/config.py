@@ -66,12 +66,19 @@ def _defaults() -> DictConfig:
 def explain(error: Exception) -> str:
     """The error of an override, with the nearest valid name."""
     message = str(error).strip()
-    named = re.search(r"Could not (?:override|find|append) '([^']+)'|Key '([^']+)'", message)
+    named = re.search(r"Could not (?:override|find|append|load) '([^']+)'|Key '([^']+)'", message)
     if named is None:
         return message
     wrong = named[1] or named[2]
     group, slash, _ = wrong.rpartition("/")
-    if slash:
+    root, *rest = wrong.split(".")
+    file = CONF / root / f"{rest[0] if rest else ''}.yaml"
+    if root == "loss" and file.is_file():
+        names = [f"loss.{key}" for key in _keys(OmegaConf.load(file))]  # type: ignore[arg-type]
+        if wrong in names:
+            hint = f"choose it, as in loss=[nll,{rest[0]}]"
+            return f"{message}\n{rest[0]} is no term of this run: {hint}"
+    elif slash:
         names = [f"{group}/{path.stem}" for path in (CONF / group).glob("*.yaml")]
     else:
         names = [path.name for path in CONF.iterdir() if path.is_dir()]

@@ -14,7 +14,7 @@ from torch import nn
 
 from nlg_distill.data.batch import Author, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
-from nlg_distill.losses import FeatureTerm, Objective
+from nlg_distill.losses import FeatureTerm, Objective, TopKTerm
 from nlg_distill.models import GenerationModel
 from nlg_distill.session import Session
 from nlg_distill.stages.models import autocast
@@ -40,8 +40,10 @@ def rehearse(cfg: DictConfig) -> None:
     for name in ("teacher_loss", "loss"):
         with _naming(name):
             objectives[name] = Objective(instantiate(cfg[name], _convert_="all"))
-            for _, term in objectives[name].items():
+        for term_name, term in objectives[name].items():
+            with _naming(f"{name}.{term_name}"):
                 term.rehearse()
+    _refuse_more_than_all(cfg, objectives["loss"])
     _refuse_other_than_gold(objectives["teacher_loss"])
     objectives["loss"].check_texts(made["targets"].authors, made["targets"].teacher_share)
     _compare_inner_states(objectives["loss"], made["student_model"], made["teacher_model"])
@@ -84,6 +86,20 @@ def _refuse_other_than_gold(teacher_loss: Objective) -> None:
             raise UserError(
                 f"teacher_loss.{name}.written_by={term.author.name.lower()}: a teacher is trained "
                 f"on gold text alone: leave written_by out"
+            )
+
+
+def _refuse_more_than_all(cfg: DictConfig, objective: Objective) -> None:
+    """Of k tokens, no more can be kept than there are."""
+    pieces = cfg.data.tokenizer.vocab_size
+    kept = {"teacher.k": cfg.teacher.get("k", 0)}
+    terms = objective.items()
+    kept |= {f"loss.{name}.k": term.k for name, term in terms if isinstance(term, TopKTerm)}
+    for setting, k in kept.items():
+        if k > pieces:
+            raise UserError(
+                f"{setting}={k} is more than data.tokenizer.vocab_size={pieces}: set it to "
+                f"{pieces} for all of them"
             )
 
 
