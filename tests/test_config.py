@@ -244,7 +244,7 @@ def test_an_earlier_student_shares_what_is_not_of_the_method():
         ("targets=teacher_beem", "teacher_beam"),
         ("experiment=seqkd", "seq_kd"),
         ("loss=[nll,foward_kl]", "Did you mean loss/forward_kl"),
-        ("loss.reverse_kl.loss.temprature=2", "Did you mean loss.reverse_kl.loss.temperature"),
+        ("loss.reverse_kl.loss.temperatures=2", "Did you mean loss.reverse_kl.loss.temperature"),
         ("loss.reverse_kl.temperature=2", "Did you mean loss.reverse_kl.loss.temperature"),
         ("loss.reverse_kl.weight=2", "no term of this run: choose it, as in loss=[nll,reverse_kl]"),
         ("los=[nll]", "loss"),
