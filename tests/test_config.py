@@ -293,6 +293,10 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
         ("teacher=cached teacher.k=5000", "teacher.k=5000 is more than data.tokenizer.vocab_size"),
         ("loss=[top_k_kl] loss.top_k_kl.k=4001", "loss.top_k_kl.k=4001 is more than"),
         ("loss.nll.weight=0.0", "weight must be positive"),
+        (
+            "loss=[nll,value_relation_kl] loss.value_relation_kl.loss.relation_heads=0",
+            "loss.value_relation_kl: relation_heads must be at least 1, got 0",
+        ),
         ("+loss.nll.written_by=student", "loss.nll counts texts written by student alone"),
         ("loss@teacher_loss=[nll,forward_kl]", "teacher_loss.forward_kl asks for a teacher"),
         ("loss@teacher_loss=[nll,hidden_mse]", "teacher_loss.hidden_mse asks for a teacher"),

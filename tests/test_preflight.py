@@ -163,6 +163,10 @@ def check_and_plan(cfg, overrides):
             ]
         ],
         (["teacher=cached", "teacher@teacher.source=text_only"], "teacher.source must be"),
+        (
+            ["targets=teacher_mixed", "targets.alpha=0", "loss=[nll]", "init=experiment"],
+            "the student would learn from itself",
+        ),
         (["teacher=cached", "teacher.k=0", KL], "teacher.k must be at least 1, got 0"),
         (["teacher=cached", "teacher.mode=all", KL], "teacher.mode must be"),
         (
