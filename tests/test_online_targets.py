@@ -238,6 +238,7 @@ def replay_in_one_of_two(rank, folder):
     policy.after_validation(1.0)
     own = policy.texts[0] != before[0]
     torch.save([before, policy.get_extra_state(), own], folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
 
 
 def test_processes_exchange_what_they_drew(tmp_path):

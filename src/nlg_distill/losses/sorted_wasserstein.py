@@ -4,6 +4,7 @@ Boizard, El Haddad, Hudelot and Colombo, "Towards Cross-Tokenizer Distillation: 
 Distillation Loss for LLMs", 2024, https://arxiv.org/abs/2402.12030, the definition of the ULD loss.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -40,17 +41,19 @@ def sorted_wasserstein(
     Raises:
         UserError: if `temperature` is not positive.
     """
-    student = _largest_first(log_probs(student_logits, temperature).exp())
-    teacher = _largest_first(log_probs(teacher_logits, temperature).exp())
+    student = _in_rising_order(log_probs(student_logits, temperature).exp())
+    teacher = _in_rising_order(log_probs(teacher_logits, temperature).exp())
     missing = student.shape[-1] - teacher.shape[-1]
-    student, teacher = pad(student, (0, max(0, -missing))), pad(teacher, (0, max(0, missing)))
+    student, teacher = pad(student, (max(0, -missing), 0)), pad(teacher, (max(0, missing), 0))
     difference = (teacher - student).abs().sum(dim=-1)
     return tau_squared(temperature, scale_by_temperature) * difference
 
 
-def _largest_first(values: Float[Tensor, "*tokens vocab"]) -> Float[Tensor, "*tokens vocab"]:
-    """Each token's values in falling order; on a CPU, NumPy finds it in a third of the time."""
-    if values.is_cpu:
-        order = torch.from_numpy((-values.detach()).numpy().argsort(axis=-1))
-        return values.gather(-1, order)
-    return values.sort(dim=-1, descending=True).values
+def _in_rising_order(values: Float[Tensor, "*tokens vocab"]) -> Float[Tensor, "*tokens vocab"]:
+    """Each token's values sorted; on a CPU by NumPy, in a half of PyTorch's time or less."""
+    if not values.is_cpu:
+        return values.sort(dim=-1).values
+    array = values.detach().numpy()
+    if not values.requires_grad:
+        return torch.from_numpy(np.sort(array, axis=-1))
+    return values.gather(-1, torch.from_numpy(array.argsort(axis=-1)))
