@@ -1,6 +1,7 @@
 """The store: found again by what it was made from, published whole or not at all."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nlg_distill.errors import UserError
-from nlg_distill.store import Stage, Store, metadata
+from nlg_distill.store import Stage, Store, environment, metadata
 
 TESTS = Path(__file__).parent
 
@@ -80,6 +81,25 @@ def test_metadata_says_where_an_artifact_came_from(tmp_path):
     assert set(facts["checksums"]) == {"attempts", "config.yaml", "text"}
     assert facts["packages"]["torch"]
     assert not (path / "work").exists()
+
+
+def test_the_commit_says_whether_the_code_was_changed_since(tmp_path, monkeypatch):
+    def git(*command):
+        author = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *author, *command], cwd=tmp_path, check=True, capture_output=True)
+
+    code = tmp_path / "store.py"
+    monkeypatch.setattr("nlg_distill.store.__file__", str(code))
+    assert environment()["git_commit"] is None
+    code.write_text("")
+    git("init")
+    git("add", "store.py")
+    git("commit", "--message", "first")
+    assert re.fullmatch("[0-9a-f]{40}", environment()["git_commit"])
+    code.write_text("changed")
+    assert re.fullmatch("[0-9a-f]{40}-dirty", environment()["git_commit"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment()["git_commit"] is None
 
 
 def test_a_failed_stage_leaves_no_artifact_and_goes_on_in_its_folder(tmp_path):

@@ -243,7 +243,9 @@ def environment() -> dict[str, Any]:
 
 
 def _git(*command: str) -> str:
-    """What git says about the folder of this code; nothing where it is in no repository."""
+    """What git says about the folder of this code; nothing without git, or in no repository."""
+    if shutil.which("git") is None:
+        return ""
     done = subprocess.run(
         ["git", *command], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
     )
