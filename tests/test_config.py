@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import re
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
@@ -90,7 +92,37 @@ def test_every_loss_has_a_row_of_the_table_of_losses():
         if cfg.stage == "student":
             rows[row.row] = {name: term.weight for name, term in cfg.loss.items()}
     assert rows.pop(spec.baseline) == {"nll": 1.0}
-    assert rows == {name: {"nll": 0.5, name: 0.5} for name in names("loss") if name != "nll"}
+    others = {*names("loss")} - {"nll", "policy_gradient"}  # which is of text of its own
+    assert rows == {name: {"nll": 0.5, name: 0.5} for name in others}
+
+
+COMMAND = re.compile(
+    r"(?:^    |`)python train\.py ([^`\n]*(?:\n(?! {4}|\n)[^`\n]*(?=`))?)", re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/objectives.md", "docs/experiments.md"])
+def test_every_command_in_the_docs_composes(page):
+    text = (ROOT / page).read_text().replace("<name>", "gkd")
+    commands = [shlex.split(command, comments=True) for command in COMMAND.findall(text)]
+    assert commands, page
+    for command in commands:
+        if "loss=[nll,hellinger]" in command:  # the reader's own
+            continue
+        given = OverridesParser.create().parse_overrides([o for o in command if o[0] != "-"])
+        swept = {
+            o.key_or_group: next(o.sweep_string_iterator()) for o in given if o.is_sweep_override()
+        }
+        plain = [o.input_line for o in given if not o.is_sweep_override()]
+        check(compose([*plain, *(f"{key}={value}" for key, value in swept.items())]))
+
+
+def test_every_setting_named_beside_the_objectives_is_one(all_losses):
+    page = (ROOT / "docs" / "objectives.md").read_text().replace("<name>", "forward_kl")
+    settings = re.findall(r"`(\+?(?:loss|targets)\.[a-z_.]+=[^`\s]+)`", page)
+    assert len(settings) > 4, settings
+    losses = f"loss=[{','.join(names('loss'))}]"
+    check(compose(["targets=teacher_mixed", losses, *settings]))
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +279,8 @@ def test_an_earlier_student_shares_what_is_not_of_the_method():
         ("loss.reverse_kl.loss.temperatures=2", "Did you mean loss.reverse_kl.loss.temperature"),
         ("loss.reverse_kl.temperature=2", "Did you mean loss.reverse_kl.loss.temperature"),
         ("loss.reverse_kl.weight=2", "no term of this run: choose it, as in loss=[nll,reverse_kl]"),
+        ("loss.nll.written_by=gold", "add it with a plus, +loss.nll.written_by=..."),
+        ("targets.sampling.top_k=5", "add it with a plus, +targets.sampling.top_k=..."),
         ("los=[nll]", "loss"),
         ("seed=one", "seed must be int, got 'one'"),
         ("seed=true", "seed must be int, got True"),

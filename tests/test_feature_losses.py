@@ -220,6 +220,14 @@ def test_attention_kl_by_hand():
     assert attention_kl(one, teacher, average_heads=True).item() == pytest.approx(mean)
 
 
+def test_attention_rows_that_were_rounded_to_bfloat16_have_a_kl_of_at_least_zero():
+    scores = torch.randn(64, 1, 9, 12)
+    near = scores + 1e-3 * torch.randn_like(scores)
+    found = attention_kl(near.softmax(-1).bfloat16(), scores.softmax(-1).bfloat16())
+    assert found.dtype == torch.float32
+    assert found.min() > -1e-6
+
+
 def test_value_relations_by_hand():
     everything = torch.ones(1, 2, dtype=torch.bool)
     teacher = torch.tensor([[[[1.0], [0.0]]]])  # products 1, 0 / 0, 0

@@ -83,9 +83,25 @@ def explain(error: Exception) -> str:
     else:
         names = [path.name for path in CONF.iterdir() if path.is_dir()]
         names += list(_keys(_defaults()))
-    near = difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    near = near or [n for n in names if n.split(".")[-1] == wrong.split(".")[-1]][:1]
+    near = [name for name in names if name.split(".")[-1] == wrong.split(".")[-1]][:1]
+    if not near and _is_argument(wrong):
+        return f"{wrong} is left at its default and in no config: add it with a plus, +{wrong}=..."
+    near = near or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     return message + (f"\nDid you mean {near[0]}?" if near else "")
+
+
+def _is_argument(path: str) -> bool:
+    """Whether a constructor that some config names takes the last part of this path."""
+    *parents, name = path.split(".")
+    if not parents:
+        return False
+    choices = ({parents[0]: OmegaConf.load(f)} for f in (CONF / parents[0]).glob("*.yaml"))
+    for tree in (_defaults(), *choices):
+        node = OmegaConf.select(OmegaConf.create(tree), ".".join(parents))
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        if target is not None and name in inspect.signature(get_object(target)).parameters:
+            return True
+    return False
 
 
 def check(cfg: DictConfig) -> None:

@@ -50,9 +50,13 @@ def attention_kl(
 
 
 def _log(rows: Float[Tensor, "*rows keys"]) -> Float[Tensor, "*rows keys"]:
-    """Logs in float32 at least; that of 0 is low but finite, so that 0 log 0 is 0."""
+    """Logs in float32 at least; that of 0 is low but finite, so that 0 log 0 is 0.
+
+    Normalised anew: rows that were rounded to bfloat16 sum to 1 no more, and their KL can be
+    negative.
+    """
     exact = at_least_float32(rows)
-    return exact.clamp(min=finfo(exact.dtype).tiny).log()
+    return exact.clamp(min=finfo(exact.dtype).tiny).log().log_softmax(dim=-1)
 
 
 class AttentionTerm(FeatureTerm):
