@@ -51,7 +51,7 @@ GIVEN = {  # what the user must give
     "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
     "loss/policy_gradient": ["targets=teacher_mixed"],
     **{
-        f"targets/{name}": ["loss=[forward_kl]"]
+        f"targets/{name}": ["loss=[forward_kl]", "init=experiment"]
         for name in ("contrastive", "mixture", "replay", "student_samples")
     },
     **{f"wrapper/{name}": ["loss=[nll,skew_forward_kl]"] for name in names("wrapper")},
@@ -261,7 +261,8 @@ def test_the_scores_of_a_teacher_do_not_depend_on_the_method():
 
 
 def test_an_earlier_student_shares_what_is_not_of_the_method():
-    shared = ["student_model.dropout=0.9", "seed=9"]
+    shared = ["student_model.dropout=0.9", "seed=9", "loss@teacher_loss=[nll]"]
+    shared += ["+wrapper@teacher_loss.nll=linear_anneal"]
     method = ["init=experiment", "init.experiment=seq_kd", "loss=[forward_kl]"]
     method += ["++loss.forward_kl.weight=9", "targets=teacher_interpolated"]
     student = plan(compose(shared + method), shared + method).subject
@@ -381,6 +382,12 @@ def test_inner_states_that_cannot_be_compared_are_refused_before_a_teacher_is_tr
 def test_inner_states_of_one_family_can_be_compared(experiment, model):
     roles = [f"model@{role}_model={model}" for role in ("teacher", "student")]
     rehearse(compose([f"experiment={experiment}", *roles]))
+
+
+def test_a_student_that_writes_alone_from_the_start_is_warned_about():
+    rehearse(compose(["experiment=minillm", "init=random"]))
+    with pytest.warns(UserWarning, match="starts at random and is trained on its own text"):
+        rehearse(compose(["experiment=minillm", "init=random", "targets.alpha=0.0"]))
 
 
 def test_a_start_of_another_size_is_refused_before_anything_is_trained():

@@ -10,7 +10,7 @@ from nlg_distill.data.batch import IGNORE_INDEX, Author, Example, SpecialIds, co
 from nlg_distill.errors import UserError
 from nlg_distill.losses import DivergenceTerm, LabelTerm, Objective, forward_kl, nll
 from nlg_distill.losses.reduce import sum_over_targets
-from nlg_distill.teachers.signal import TeacherSignal
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 
 def test_nll_rejects_negative_label_smoothing():
@@ -59,9 +59,9 @@ def test_a_term_counts_the_texts_of_one_author():
 
 def test_a_live_teacher_is_asked_for_by_those_that_compare_inner_states():
     for name in ("hidden_mse", "hidden_cosine", "attention_kl", "value_relation_kl"):
-        assert configured(name).needs_live_teacher
+        assert configured(name).asks == {Gives.FEATURES}
     for name in ("forward_kl", "top_k_kl", "nll"):
-        assert not configured(name).needs_live_teacher
+        assert Gives.FEATURES not in configured(name).asks
 
 
 def test_a_begin_token_that_is_also_padding_masks_no_position():

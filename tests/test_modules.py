@@ -1,5 +1,6 @@
 """The Lightning modules: updates do not depend on how a batch is split; the teacher stays put."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -172,6 +173,20 @@ def test_a_term_that_counts_nothing_in_a_batch_is_no_idle_term(monkeypatch):
     monkeypatch.setattr(NoOpWatch, "see", lambda self, step, shares: seen.append(set(shares)))
     train(module, [people, own])
     assert seen == [{"of_people", "everything"}, {"everything", "of_student"}]
+
+
+def test_a_term_is_watched_as_if_its_weight_had_no_schedule(monkeypatch):
+    people, _, module = by_author()
+    seen = []
+    monkeypatch.setattr(NoOpWatch, "see", lambda self, step, shares: seen.append(shares))
+    plain = module.objective.terms["everything"]
+    module.objective = Objective({"whole": plain, "faded": copy.deepcopy(plain)})
+    module.objective.terms["faded"].anneal = lambda progress: 1e-3
+    train(module, [people])
+    assert float(seen[-1]["faded"]) == pytest.approx(float(seen[-1]["whole"]), rel=1e-3)
+    module.objective.terms["faded"].anneal = lambda progress: 0.0
+    train(module, [people])
+    assert set(seen[-1]) == {"whole"}
 
 
 def test_a_batch_in_which_no_term_counts_anything_is_passed_over():

@@ -9,7 +9,7 @@ from conftest import SPECIAL, toy_examples, toy_model
 from nlg_distill.data.batch import IGNORE_INDEX, Author, collate, joined, with_targets
 from nlg_distill.decoding import LengthLimit, greedy_search, sample
 from nlg_distill.errors import UserError
-from nlg_distill.losses import nll
+from nlg_distill.losses import LinearSchedule, nll
 from nlg_distill.targets import (
     AdaptiveReplay,
     Beam,
@@ -265,6 +265,12 @@ def mixture(own, otherwise=None):
     ("make", "message"),
     [
         (lambda: Mixture(share=1.0, own=POLICIES["student"], otherwise=Gold()), "between 0 and 1"),
+        (
+            lambda: Mixture(
+                share=LinearSchedule(start=0.0, end=3.0), own=POLICIES["student"], otherwise=Gold()
+            ),
+            r"share must stay in \[0, 1\], but goes from 0\.0 to 3\.0",
+        ),
         (lambda: mixture(Gold()), "own=Gold is not the student's own text alone"),
         (lambda: mixture(POLICIES["speculative"]), "own=SpeculativeSamples is not"),
         (lambda: mixture(POLICIES["teacher_mixed"]), "own=TeacherMixedSamples is not"),

@@ -11,7 +11,8 @@ from torch import nn
 from nlg_distill.config import compose
 from nlg_distill.data.batch import IGNORE_INDEX, Author, Batch
 from nlg_distill.errors import UserError
-from nlg_distill.losses.policy_gradient import PolicyGradientTerm, rewards_to_go
+from nlg_distill.losses import PolicyGradientTerm, policy_gradient
+from nlg_distill.losses.policy_gradient import rewards_to_go
 from nlg_distill.models import ModelOutput
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.teachers.signal import TeacherSignal
@@ -45,6 +46,11 @@ def batch(labels=TEXTS):
     return Batch(ids, ids == 0, labels, labels, ids[:, 0], authors)
 
 
+def term_of(alpha, *, single_step=True, length_normalize=True, clip=0.2):
+    settings = {"single_step": single_step, "length_normalize": length_normalize, "clip": clip}
+    return PolicyGradientTerm(loss=partial(policy_gradient, **settings), alpha=alpha)
+
+
 def surrogate(term, student, teacher, labels=TEXTS):
     output = ModelOutput(logits(student), nn.Identity())
     values = term.per_token(output, TeacherSignal(log_probs=logits(teacher)), batch(labels))
@@ -56,7 +62,7 @@ def test_the_gradient_is_that_of_the_reverse_kl_of_texts(single_step):
     student, teacher = [t.requires_grad_() for t in tables()], tables()
     q = log_prob(student)
     exact = torch.autograd.grad((q.exp() * (q - log_prob(teacher))).sum(), student)
-    term = PolicyGradientTerm(alpha=0.0, single_step=single_step, length_normalize=False)
+    term = term_of(alpha=0.0, single_step=single_step, length_normalize=False)
     values = surrogate(term, student, teacher)
     expected = torch.autograd.grad((q.detach().exp() * values).sum(), student)
     torch.testing.assert_close(expected, exact, atol=1e-6, rtol=1e-4)
@@ -67,7 +73,7 @@ def test_importance_weights_undo_the_mixed_drawing():
     student, teacher = [t.requires_grad_() for t in tables()], tables()
     q, p = (logits(model)[:, 0].log_softmax(-1) for model in (student, teacher))
     exact = torch.autograd.grad((q[0].exp() * (q[0] - p[0])).sum(), student[0])
-    term = PolicyGradientTerm(alpha=0.4, clip=100.0)
+    term = term_of(alpha=0.4, clip=100.0)
     first = torch.where(torch.arange(LENGTH) == 0, TEXTS, IGNORE_INDEX)
     drawn = 0.4 * p.exp() + 0.6 * q.detach().exp()
     weight = drawn.gather(-1, TEXTS[:, :1])[:, 0] / VOCAB ** (LENGTH - 1)
@@ -80,8 +86,7 @@ def test_importance_weights_are_clipped():
     student, teacher = tables(), tables()
     teacher[0] = teacher[0] - 1000.0 * torch.eye(VOCAB)[:1]  # the teacher never begins with 0
     loose, tight = (
-        surrogate(PolicyGradientTerm(alpha=0.5, clip=clip), student, teacher)[0]
-        for clip in (100.0, 0.0)
+        surrogate(term_of(alpha=0.5, clip=clip), student, teacher)[0] for clip in (100.0, 0.0)
     )
     assert loose / tight == pytest.approx(2.0, rel=0.5)
 
@@ -93,13 +98,13 @@ def test_a_token_that_is_improbable_to_both_has_a_weight(alpha):
     for model, low in ((student, 150.0), (teacher, 140.0)):
         model[0] = model[0] - low * torch.eye(VOCAB)[:1]  # neither begins with 0
     leaves = [table.requires_grad_() for table in student]
-    values = surrogate(PolicyGradientTerm(alpha=alpha), leaves, teacher)
+    values = surrogate(term_of(alpha=alpha), leaves, teacher)
     assert values.isfinite().all()
     assert all(slope.isfinite().all() for slope in torch.autograd.grad(values.sum(), leaves))
     q, p = (logits(m)[0, 0].log_softmax(-1)[0].double().detach() for m in (student, teacher))
     weight = 1 / (1 - alpha + alpha * (p - q).exp())
     first = torch.where(torch.arange(LENGTH) == 0, TEXTS, IGNORE_INDEX)
-    found = surrogate(PolicyGradientTerm(alpha=alpha, single_step=False), student, teacher, first)
+    found = surrogate(term_of(alpha=alpha, single_step=False), student, teacher, first)
     torch.testing.assert_close(found[0].double(), -weight * (p - q) * q, rtol=1e-4, atol=0)
 
 
@@ -112,7 +117,7 @@ def test_rewards_to_go_by_hand():
 
 
 def test_gold_texts_do_not_count():
-    term, student, teacher = PolicyGradientTerm(alpha=0.2), tables(), tables()
+    term, student, teacher = term_of(alpha=0.2), tables(), tables()
     mixed = batch()
     mixed.authors[: len(TEXTS) // 2] = Author.GOLD
     mask = term.mask(mixed)
@@ -124,7 +129,7 @@ def test_gold_texts_do_not_count():
     torch.testing.assert_close(values, surrogate(term, student, teacher)[len(TEXTS) // 2 :].sum())
 
 
-STUDENT_ALONE = ["targets=student_samples", "loss=[policy_gradient]"]
+STUDENT_ALONE = ["targets=student_samples", "loss=[policy_gradient]", "init=experiment"]
 
 
 @pytest.mark.parametrize(
@@ -163,4 +168,4 @@ def test_texts_drawn_as_the_weights_say_are_taken(overrides):
 @pytest.mark.parametrize("settings", [{"alpha": 1.0}, {"alpha": 0.2, "clip": -1.0}])
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(UserError, match="must"):
-        PolicyGradientTerm(**settings)
+        term_of(**settings).rehearse()

@@ -12,6 +12,7 @@ from nlg_distill.losses import DivergenceTerm, VocabularyTerm
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store
 from nlg_distill.targets import Gold
+from nlg_distill.teachers.signal import Gives
 from nlg_distill.teachers.vocabulary import (
     CutModel,
     Relation,
@@ -103,11 +104,11 @@ class Online(Gold):
 
 
 class FeatureTerm(DivergenceTerm):
-    needs_live_teacher = True
+    asks = frozenset({Gives.FEATURES})
 
 
 class DrawnTerm(VocabularyTerm):
-    reads_samples = True
+    asks = frozenset({Gives.VOCABULARY, Gives.SAMPLES})
 
 
 KL = "experiment=word_kd"
@@ -131,6 +132,8 @@ def check_and_plan(cfg, overrides):
             ["teacher=cached", KL, f"{TERM}nlg_distill.losses.VocabularyTerm"],
             r"loss.forward_kl asks for the probability of every token.*loss=\[nll,forward_kl\]",
         ),
+        (["teacher=text_only", "loss=[adaptive_kl]"], r"every token.*live, or train on the .*text"),
+        (["teacher=cached", "teacher.mode=samples", "loss=[adaptive_kl]"], "live, or train on the"),
         (["teacher=cached", "teacher.mode=samples", KL], "loss.forward_kl .*teacher.mode=top_k"),
         (["teacher=cached", KL, f"{TERM}test_preflight.DrawnTerm"], "teacher.mode=samples"),
         (["teacher=cached", KL, "loss.forward_kl.loss.temperature=2"], "temperature=2: .*neutral"),
@@ -174,6 +177,10 @@ def check_and_plan(cfg, overrides):
             r"different numbers, got \[2, 2\]",
         ),
         (["teacher=ensemble", "teacher.seeds=[]", KL], "teacher.seeds must be"),
+        (
+            ["init=experiment", "init.experiment=teacher"],
+            "init.experiment=teacher trains no student.*init=copy_layers",
+        ),
         (["teacher=ensemble", "teacher.average=median"], "teacher.average must be"),
     ],
 )
@@ -191,6 +198,7 @@ def test_what_a_source_cannot_give_is_refused_with_the_remedy(overrides, message
         ["targets=speculative", "loss=[nll]"],
         ["teacher=cached", "teacher.mode=samples", KL, f"{TERM}test_preflight.DrawnTerm"],
         [*DRAWS, "+wrapper@loss.sampled_kl=student_loss_weights"],
+        ["teacher=cached", "loss=[nll,top_k_kl]"],
         ["teacher=cached", "experiment=seq_kd_seq_inter_word_kd"],
         ["teacher=ensemble", KL, f"{TERM}nlg_distill.losses.VocabularyTerm"],
         ["teacher=ensemble", "targets._target_=test_preflight.Writes"],

@@ -13,6 +13,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.losses import (
     CosineSchedule,
     DivergenceTerm,
+    ExponentialSchedule,
     LinearSchedule,
     Objective,
     StudentLossWeights,
@@ -38,6 +39,10 @@ def test_schedules_go_from_start_to_end_and_stay_there(schedule):
 
 def test_schedules_differ_between_their_ends():
     assert LinearSchedule(start=1.0, end=0.0)(0.25) == pytest.approx(0.75)
+    growing = ExponentialSchedule(start=0.0, end=1.0, base=200.0)
+    assert [growing(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([0, 1 - 200**-0.5, 0.995])
+    with pytest.raises(UserError, match=r"base must be above 1, got 1\.0"):
+        ExponentialSchedule(start=0.0, end=1.0, base=1.0)
     assert CosineSchedule(start=1.0, end=0.0)(0.25) == pytest.approx((1 + math.sqrt(0.5)) / 2)
 
 
@@ -87,6 +92,12 @@ def test_a_temperature_beside_a_schedule_is_refused():
     DivergenceTerm(loss=partial(forward_kl, temperature=1.0), temperature=falling)
     with pytest.raises(UserError, match=r"loss\.temperature=2\.0 has no effect beside a schedule"):
         DivergenceTerm(loss=softened, temperature=falling)
+
+    def warm(student_logits, teacher_logits, *, temperature=2.0):
+        return forward_kl(student_logits, teacher_logits, temperature=temperature)
+
+    with pytest.raises(UserError, match=r"loss\.temperature=2\.0 has no effect beside a schedule"):
+        DivergenceTerm(loss=warm, temperature=falling)
 
 
 def test_standardised_logits_do_not_depend_on_scale_and_shift():

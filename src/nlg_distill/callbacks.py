@@ -100,7 +100,7 @@ class BleuOnValidation(Callback):
             warnings.warn(
                 f"at step {trainer.global_step} the model's own text has collapsed: {problem}. On "
                 f"its own text a student may drift: warm-start it (init=experiment), mix in gold "
-                f"text (targets.share), or lower the learning rate",
+                f"text (targets=mixture), or lower the learning rate",
                 stacklevel=2,
             )
         self.written.clear()

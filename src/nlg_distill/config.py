@@ -95,9 +95,10 @@ def _is_argument(path: str) -> bool:
     *parents, name = path.split(".")
     if not parents:
         return False
-    choices = ({parents[0]: OmegaConf.load(f)} for f in (CONF / parents[0]).glob("*.yaml"))
+    files = (CONF / parents[0]).glob("*.yaml")
+    choices = (OmegaConf.create({parents[0]: OmegaConf.load(file)}) for file in files)
     for tree in (_defaults(), *choices):
-        node = OmegaConf.select(OmegaConf.create(tree), ".".join(parents))
+        node = OmegaConf.select(tree, ".".join(parents))
         target = node.get("_target_") if isinstance(node, DictConfig) else None
         if target is not None and name in inspect.signature(get_object(target)).parameters:
             return True

@@ -1,6 +1,7 @@
 """Makes what a config names, without data, so that every constructor can refuse before a start."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import nn
 
 from nlg_distill.data.batch import Author, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
-from nlg_distill.losses import FeatureTerm, Objective, TopKTerm
+from nlg_distill.losses import FeatureTerm, Objective
 from nlg_distill.models import GenerationModel
 from nlg_distill.session import Session
 from nlg_distill.stages.models import autocast
@@ -45,6 +46,12 @@ def rehearse(cfg: DictConfig) -> None:
                 term.rehearse()
     _refuse_more_than_all(cfg, objectives["loss"])
     _refuse_other_than_gold(objectives["teacher_loss"])
+    if made["targets"].needs_trained_student and not made["init"].trained:
+        warnings.warn(
+            "the student starts at random and is trained on its own text, which is noise at first: "
+            "warm-start it with init=experiment, which takes the baseline",
+            stacklevel=2,
+        )
     objectives["loss"].check_texts(made["targets"].authors, made["targets"].teacher_share)
     _compare_inner_states(objectives["loss"], made["student_model"], made["teacher_model"])
     for name in ("teacher_training", "student_training"):
@@ -77,7 +84,7 @@ def _compare_inner_states(
 def _refuse_other_than_gold(teacher_loss: Objective) -> None:
     """A teacher has no teacher, and is trained on gold text."""
     for name, term in teacher_loss.items():
-        if term.needs_teacher:
+        if term.asks:
             raise UserError(
                 f"teacher_loss.{name} asks for a teacher, and the teacher itself has none: choose "
                 f"it for the student, as in loss=[nll,{name}], and leave loss@teacher_loss=[nll]"
@@ -94,7 +101,7 @@ def _refuse_more_than_all(cfg: DictConfig, objective: Objective) -> None:
     pieces = cfg.data.tokenizer.vocab_size
     kept = {"teacher.k": cfg.teacher.get("k", 0)}
     terms = objective.items()
-    kept |= {f"loss.{name}.k": term.k for name, term in terms if isinstance(term, TopKTerm)}
+    kept |= {f"loss.{name}.k": term.fewest_tokens for name, term in terms}
     for setting, k in kept.items():
         if k > pieces:
             raise UserError(

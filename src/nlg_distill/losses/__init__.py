@@ -9,7 +9,6 @@ from nlg_distill.losses.divergence import (
     CrossVocabularyTerm,
     DivergenceTerm,
     LabelledDivergenceTerm,
-    TopKTerm,
     VocabularyTerm,
 )
 from nlg_distill.losses.features import FeatureTerm
@@ -20,9 +19,10 @@ from nlg_distill.losses.hidden_states import HiddenStateTerm
 from nlg_distill.losses.jensen_shannon import jensen_shannon
 from nlg_distill.losses.nll import nll
 from nlg_distill.losses.objective import LabelTerm, Objective
+from nlg_distill.losses.policy_gradient import PolicyGradientTerm, policy_gradient
 from nlg_distill.losses.reverse_kl import reverse_kl
 from nlg_distill.losses.sampled_kl import SampledTerm, sampled_kl
-from nlg_distill.losses.schedules import CosineSchedule, LinearSchedule
+from nlg_distill.losses.schedules import CosineSchedule, ExponentialSchedule, LinearSchedule
 from nlg_distill.losses.skew_forward_kl import skew_forward_kl
 from nlg_distill.losses.skew_reverse_kl import skew_reverse_kl
 from nlg_distill.losses.sorted_wasserstein import sorted_wasserstein
@@ -31,6 +31,7 @@ from nlg_distill.losses.symmetric_kl import symmetric_kl
 from nlg_distill.losses.taid import TAIDTerm, taid
 from nlg_distill.losses.term import Term
 from nlg_distill.losses.token_weights import StudentLossWeights, TeacherEntropyWeights
+from nlg_distill.losses.top_k_kl import TopKTerm
 from nlg_distill.losses.total_variation import total_variation
 from nlg_distill.losses.value_relation_kl import ValueRelationTerm, value_relation_kl
 
@@ -40,12 +41,14 @@ __all__ = [
     "CosineSchedule",
     "CrossVocabularyTerm",
     "DivergenceTerm",
+    "ExponentialSchedule",
     "FeatureTerm",
     "HiddenStateTerm",
     "LabelTerm",
     "LabelledDivergenceTerm",
     "LinearSchedule",
     "Objective",
+    "PolicyGradientTerm",
     "SampledTerm",
     "StudentLossWeights",
     "TAIDTerm",
@@ -63,6 +66,7 @@ __all__ = [
     "hidden_mse",
     "jensen_shannon",
     "nll",
+    "policy_gradient",
     "reverse_kl",
     "sampled_kl",
     "skew_forward_kl",

@@ -1,6 +1,8 @@
 """Terms that compare the teacher's distribution with the student's."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,7 +13,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.losses.term import Schedule, Term
 from nlg_distill.losses.token_weights import TokenWeights
 from nlg_distill.models.output import ModelOutput
-from nlg_distill.teachers.signal import SparseDistribution, TeacherSignal
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -23,7 +25,7 @@ class DivergenceTerm(Term):
     others: a lower bound of the divergence, exact where k is the vocabulary.
     """
 
-    needs_teacher = True
+    asks = frozenset({Gives.VOCABULARY, Gives.DISTRIBUTION})
     compares_vocabularies = False
     """Whether the two sides may have vocabularies of different sizes."""
 
@@ -116,6 +118,29 @@ class DivergenceTerm(Term):
         self.refuse_changes()
         return signal.sparse.buckets(student.logits)
 
+    @classmethod
+    def refuse_stored(
+        cls, name: str, settings: Mapping[str, Any], teacher: Mapping[str, Any]
+    ) -> None:
+        """Refuses what changes the teacher's distribution, of which single tokens are stored.
+
+        Raises:
+            UserError: if there is a temperature or a transform.
+        """
+        own = settings.get("loss", {}).get("temperature", 1)
+        changes = {
+            f"{name}.temperature": settings.get("temperature"),
+            f"{name}.transform": settings.get("transform"),
+            f"{name}.loss.temperature": None if own == 1 else own,
+        }
+        for setting, value in changes.items():
+            if value is not None:
+                raise UserError(
+                    f"{setting}={value}: a cached teacher stores single tokens at temperature 1, "
+                    f"and nothing else can be made of them: set {setting} to its neutral value, "
+                    f"or teacher=live"
+                )
+
     def refuse_changes(self) -> None:
         """Refuses what changes the teacher's distribution, where single tokens of it are stored.
 
@@ -148,12 +173,16 @@ class DivergenceTerm(Term):
     @property
     def own_temperature(self) -> float:
         """The temperature that the loss was made with."""
-        settings: dict[str, float] = getattr(self.loss, "keywords", {})
-        return settings.get("temperature", 1.0)
+        parameter = inspect.signature(self.loss).parameters.get("temperature")
+        if parameter is None or parameter.default is inspect.Parameter.empty:
+            return 1.0
+        return float(parameter.default)
 
 
 class VocabularyTerm(DivergenceTerm):
     """A divergence that needs every token of the vocabulary by itself."""
+
+    asks = frozenset({Gives.VOCABULARY})
 
     def sides(self, student: ModelOutput, signal: TeacherSignal) -> tuple[Tensor, Tensor]:
         """Both sides' logits over the vocabulary.
@@ -189,53 +218,3 @@ class LabelledDivergenceTerm(VocabularyTerm):
         """The loss of the two sides and the labels."""
         labels = batch.labels.clamp(min=0)  # what is ignored has no token of its own
         return self.loss(student_logits, teacher_logits, labels, **settings)
-
-
-class TopKTerm(DivergenceTerm):
-    """Any such divergence over the teacher's k largest tokens and one bucket for the others."""
-
-    def __init__(
-        self,
-        *,
-        k: int,
-        loss: Callable[..., Tensor],
-        weight: float = 1.0,
-        anneal: Schedule | None = None,
-        written_by: str | None = None,
-        token_weights: TokenWeights | None = None,
-    ) -> None:
-        """`k` tokens of a dense signal are kept; a sparse one must hold as many.
-
-        Without the last bucket, divergences of the student's own distribution would fall to zero by
-        emptying the k tokens. It is that of temperature 1, so no other is taken.
-
-        Raises:
-            UserError: if `k` is not positive, or the loss has another temperature.
-        """
-        super().__init__(
-            loss=loss,
-            weight=weight,
-            anneal=anneal,
-            written_by=written_by,
-            token_weights=token_weights,
-        )
-        if k < 1:
-            raise UserError(f"k must be at least 1, got {k}")
-        if self.own_temperature != 1:
-            raise UserError(
-                f"k tokens and the mass of the others are compared at temperature 1, got "
-                f"loss.temperature={self.own_temperature}: leave it out, or take a loss of the "
-                f"whole vocabulary, such as loss=[nll,forward_kl]"
-            )
-        self.k = k
-
-    def sides(self, student: ModelOutput, signal: TeacherSignal) -> tuple[Tensor, Tensor]:
-        """Both sides over k + 1 outcomes.
-
-        Raises:
-            UserError: if a sparse signal holds fewer than `k` tokens.
-        """
-        stored = signal.sparse or SparseDistribution.of(
-            self.dense_sides(student, signal)[1], self.k
-        )
-        return super().sides(student, TeacherSignal(sparse=stored.largest(self.k)))

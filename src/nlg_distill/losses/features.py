@@ -12,7 +12,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.losses.reduce import sum_over_targets
 from nlg_distill.losses.term import Schedule, Term
 from nlg_distill.models.output import Features, ModelOutput
-from nlg_distill.teachers.signal import TeacherSignal
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 
 class FeatureTerm(Term):
@@ -22,8 +22,7 @@ class FeatureTerm(Term):
     positions over the source's. Both are divided, like every term, by the target tokens.
     """
 
-    needs_teacher = True
-    needs_live_teacher = True
+    asks = frozenset({Gives.FEATURES})
     kind: str
     """Which of `Features` it compares."""
     at_source: tuple[str, ...]

@@ -60,7 +60,7 @@ class Objective(nn.Module):
     @property
     def needs_teacher(self) -> bool:
         """Whether any term asks what the teacher says."""
-        return any(term.needs_teacher for _, term in self.items())
+        return any(term.asks for _, term in self.items())
 
     @property
     def adapts(self) -> bool:

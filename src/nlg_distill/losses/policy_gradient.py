@@ -4,8 +4,10 @@ Gu et al., "MiniLLM: Knowledge Distillation of Large Language Models", 2024,
 https://arxiv.org/abs/2306.08543, the part on the optimization with policy gradient.
 """
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nlg_distill.data.batch import Author, Batch
@@ -13,7 +15,7 @@ from nlg_distill.distributions import kl, log_mixture, log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.losses.term import Schedule, Term
 from nlg_distill.models.output import ModelOutput
-from nlg_distill.teachers.signal import TeacherSignal
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 REMEDY = (
     "learns from texts drawn from the models' own distributions: set targets=teacher_mixed, or "
@@ -37,56 +39,97 @@ def rewards_to_go(
     return later / left.clamp(min=1)
 
 
-class PolicyGradientTerm(Term):
-    r"""$\mathrm{KL}(q \,\|\, p)$ of texts drawn from $\alpha p + (1-\alpha) q$, in nats per token.
+def policy_gradient(
+    student_logits: Float[Tensor, "batch time vocab"],
+    teacher_logits: Float[Tensor, "batch time vocab"],
+    labels: Int[Tensor, "batch time"],
+    mask: Bool[Tensor, "batch time"],
+    *,
+    alpha: float,
+    single_step: bool,
+    length_normalize: bool,
+    clip: float,
+) -> Float[Tensor, "batch time"]:
+    r"""Per-token surrogate of $\mathrm{KL}(q \,\|\, p)$ of texts from $\alpha p + (1-\alpha) q$.
 
     Three parts of the gradient. *Single-step*: at every position the
     exact $\mathrm{KL}(q \,\|\, p)$ of the next token. *Long*: $-w_t R_{t+1} \log q(y_t)$ with
     $r_t = \log p(y_t) - \log q(y_t)$ and $R$ what follows, length-normalised; the factor of
-    $\log q$ has no gradient, so the value is a surrogate, and only its gradient has a meaning.
+    $\log q$ has no gradient, so only the gradient of the value has a meaning, in nats.
     *Teacher-mixed sampling*: $w_t = q / (\alpha p + (1-\alpha) q)$ of the token, the paper's
     one-step approximation, at most $1 + \epsilon$ in both parts. The switches are the paper's
     ablations.
 
     Deviation: the paper clips as PPO does, by the sign of the gain; here every text has one update,
     and what is clipped is the weight alone.
-    """
 
-    needs_teacher = True
+    Args:
+        student_logits: unnormalised scores of the student; gradients flow through these.
+        teacher_logits: scores of the teacher, over the same vocabulary.
+        labels: the tokens of the texts that were drawn.
+        mask: True on those tokens.
+        alpha: the teacher's share when the texts were drawn, in [0, 1).
+        single_step: take the next token's part exactly instead of by sampling.
+        length_normalize: divide what follows by its length, against short texts.
+        clip: $\epsilon \ge 0$, the importance weight is kept at most 1 + `clip`.
+
+    Returns:
+        One value for each token, not reduced; it may be negative.
+
+    Raises:
+        UserError: if `alpha` is outside [0, 1) or `clip` negative.
+    """
+    if not 0 <= alpha < 1:
+        raise UserError(f"alpha must be in [0, 1), got {alpha}")
+    if clip < 0:
+        raise UserError(f"clip must not be negative, got {clip}")
+    ours, theirs = log_probs(student_logits), log_probs(teacher_logits)
+    drawn = labels.clamp(min=0)[..., None]  # what is ignored has no token of its own
+    q, p = ours.gather(-1, drawn)[..., 0], theirs.gather(-1, drawn)[..., 0]
+    with torch.no_grad():
+        reward = p - q
+        later = rewards_to_go(reward, mask, length_normalize=length_normalize)
+        importance = (q - log_mixture(p, q, alpha)).exp().clamp(max=1 + clip)
+        gain = later if single_step else later + reward
+    values = -importance * gain * q
+    if single_step:
+        values = values + importance * kl(ours, theirs)
+    return values
+
+
+class PolicyGradientTerm(Term):
+    """`policy_gradient` of the student's texts."""
+
+    asks = frozenset({Gives.VOCABULARY})
 
     def __init__(
         self,
         *,
+        loss: Callable[..., Tensor],
         alpha: float | None,
         weight: float = 1.0,
-        single_step: bool = True,
-        length_normalize: bool = True,
-        clip: float = 0.2,
         anneal: Schedule | None = None,
     ) -> None:
-        """Keeps the settings.
+        """`alpha` is the teacher's share when the text was drawn; the rest is as in `Term`.
 
         Args:
-            alpha: the teacher's share when the text was drawn: that of targets=teacher_mixed, 0
-                for targets=student_samples.
+            loss: `policy_gradient`, which is also told `alpha`.
+            alpha: that of targets=teacher_mixed; 0 for targets=student_samples.
             weight: see `Term`.
-            single_step: take the next token's part exactly instead of by sampling.
-            length_normalize: divide what follows by its length, against short texts.
-            clip: the importance weight is kept at most 1 + `clip`.
             anneal: see `Term`.
 
         Raises:
-            UserError: if `alpha` is outside [0, 1) or `clip` negative.
+            UserError: if there is no `alpha`, since the texts are of other targets.
         """
         super().__init__(weight=weight, anneal=anneal, written_by=Author.STUDENT.name.lower())
         if alpha is None:
             raise UserError(f"policy_gradient {REMEDY}")
-        if not 0 <= alpha < 1:
-            raise UserError(f"alpha must be in [0, 1), got {alpha}")
-        if clip < 0:
-            raise UserError(f"clip must not be negative, got {clip}")
-        self.alpha, self.clip = alpha, clip
-        self.single_step, self.length_normalize = single_step, length_normalize
+        self.loss, self.alpha = loss, alpha
+
+    def rehearse(self) -> None:
+        """Takes the loss of one uniform distribution."""
+        logits, labels = torch.zeros(1, 1, 4), torch.zeros(1, 1, dtype=torch.long)
+        self.loss(logits, logits, labels, labels == 0, alpha=self.alpha)
 
     def check_drawing(self, teacher_share: float | None) -> None:
         """Refuses texts that were not drawn with `alpha`: the weights would be wrong.
@@ -107,17 +150,5 @@ class PolicyGradientTerm(Term):
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch
     ) -> Float[Tensor, "batch time"]:
         """The surrogate at every position of the students' texts."""
-        ours, theirs = log_probs(student.logits), log_probs(signal.logits)
-        labels = batch.labels.clamp(min=0)[..., None]
-        q, p = ours.gather(-1, labels)[..., 0], theirs.gather(-1, labels)[..., 0]
         mask = self.mask(batch)
-        with torch.no_grad():
-            reward = p - q
-            later = rewards_to_go(reward, mask, length_normalize=self.length_normalize)
-            drawn = log_mixture(p, q, self.alpha)
-            importance = (q - drawn).exp().clamp(max=1 + self.clip)
-            gain = later if self.single_step else later + reward
-        values = -importance * gain * q
-        if self.single_step:
-            values = values + importance * kl(ours, theirs)
-        return values
+        return self.loss(student.logits, signal.logits, batch.labels, mask, alpha=self.alpha)

@@ -5,10 +5,12 @@ sampling distillation), 2025, https://arxiv.org/abs/2503.16870, the part "Random
 Distillation".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from hydra.utils import get_class
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -19,7 +21,7 @@ from nlg_distill.losses.divergence import Transform, VocabularyTerm
 from nlg_distill.losses.term import Schedule
 from nlg_distill.losses.token_weights import TokenWeights
 from nlg_distill.models.output import ModelOutput
-from nlg_distill.teachers.signal import TeacherSignal
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def sampled_kl(
 class SampledTerm(VocabularyTerm):
     """`sampled_kl` of tokens drawn from the teacher: anew at every step, or those of a cache."""
 
-    reads_samples = True
+    asks = frozenset({Gives.VOCABULARY, Gives.SAMPLES})
 
     def __init__(
         self,
@@ -117,6 +119,29 @@ class SampledTerm(VocabularyTerm):
         if num_samples < 1:
             raise UserError(f"num_samples must be at least 1, got {num_samples}")
         self.num_samples = num_samples
+
+    @classmethod
+    def refuse_stored(
+        cls, name: str, settings: Mapping[str, Any], teacher: Mapping[str, Any]
+    ) -> None:
+        """Also refuses another number of draws, and weights that ask for more than draws.
+
+        Raises:
+            UserError: if one of them is set.
+        """
+        super().refuse_stored(name, settings, teacher)
+        weights = settings.get("token_weights") or {}
+        asking: Any = get_class(weights["_target_"]) if weights else None
+        if asking is not None and asking.needs_distribution:
+            raise UserError(
+                f"{name}.token_weights: {asking.__name__} reads the teacher's distribution, of "
+                f"which draws alone are stored: leave it out, or set teacher=live"
+            )
+        if settings["num_samples"] != teacher["k"]:
+            raise UserError(
+                f"{name}.num_samples={settings['num_samples']}, but the teacher stores "
+                f"teacher.k={teacher['k']} draws of each position: give both the same number"
+            )
 
     def per_token(
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch

@@ -1,4 +1,4 @@
-"""Numbers that change with the training's progress: for `anneal` and `temperature`."""
+"""Numbers that change with the training's progress: of `anneal`, `temperature` and `share`."""
 
 import math
 from dataclasses import dataclass
@@ -39,6 +39,29 @@ class CosineSchedule:
         """The number at this progress, in [0, 1]."""
         gone = 0.5 * (1.0 - math.cos(math.pi * min(1.0, progress / self.until)))
         return self.start + (self.end - self.start) * gone
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExponentialSchedule:
+    r"""From `start` ever nearer to `end`: what is missing shrinks by `base` over the training.
+
+    $\mathrm{end} - (\mathrm{end} - \mathrm{start}) \, \mathrm{base}^{-\mathrm{progress}}$.
+    """
+
+    start: float
+    end: float
+    base: float
+
+    def __post_init__(self) -> None:
+        """Refuses what has no effect or no meaning."""
+        _check(self.start, self.end, 1.0)
+        if self.base <= 1:
+            raise UserError(f"base must be above 1, got {self.base}")
+
+    def __call__(self, progress: float) -> float:
+        """The number at this progress, in [0, 1]."""
+        missing: float = self.base**-progress
+        return self.end - (self.end - self.start) * missing
 
 
 def _check(start: float, end: float, until: float) -> None:

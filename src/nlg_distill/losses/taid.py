@@ -46,8 +46,10 @@ def taid(
         One non-negative value for each token, not reduced and not masked.
 
     Raises:
-        UserError: if `temperature` is not positive.
+        UserError: if `temperature` is not positive, or `t` a number outside [0, 1].
     """
+    if not isinstance(t, Tensor) and not 0 <= t <= 1:
+        raise UserError(f"t must be in [0, 1], got {t}")
     student = log_probs(student_logits, temperature)
     teacher = log_probs(teacher_logits, temperature)
     # Log-probabilities are logits less a constant, and finite where a logit is -inf.

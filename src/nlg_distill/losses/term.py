@@ -1,7 +1,8 @@
 """What every summand of an objective is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from nlg_distill.data.batch import Author, Batch
 from nlg_distill.errors import UserError
 from nlg_distill.losses.reduce import sum_over_targets
 from nlg_distill.models.output import ModelOutput
-from nlg_distill.teachers.signal import TeacherSignal
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 Schedule = Callable[[float], float]
 """A number as a function of the training's progress in [0, 1]."""
@@ -22,12 +23,10 @@ class Term(nn.Module, ABC):
     Class attributes say what it asks of the teacher, before anything is trained.
     """
 
-    needs_teacher = False
-    """Whether it reads what the teacher says about a batch."""
-    needs_live_teacher = False
-    """Whether it reads what only a teacher that runs can say: its inner states."""
-    reads_samples = False
-    """Whether stored draws of the teacher's tokens are enough for it."""
+    asks: ClassVar[frozenset[Gives]] = frozenset()
+    """What it can work with of a teacher, any one of which is enough; empty if it needs none."""
+    fewest_tokens = 0
+    """How many tokens the vocabulary must have."""
     adapts = False
     """Whether it changes with its own value, which `end_step` then tells."""
 
@@ -61,7 +60,24 @@ class Term(nn.Module, ABC):
     @property
     def current_weight(self) -> float:
         """The weight at this step."""
-        return self.weight * (1.0 if self.anneal is None else self.anneal(self.progress))
+        return self.weight * self.anneal_factor
+
+    @property
+    def anneal_factor(self) -> float:
+        """What the schedule makes of the weight at this step."""
+        return 1.0 if self.anneal is None else self.anneal(self.progress)
+
+    @classmethod
+    def refuse_stored(
+        cls, name: str, settings: Mapping[str, Any], teacher: Mapping[str, Any]
+    ) -> None:
+        """Refuses settings that do not fit a teacher of which single tokens are stored.
+
+        Args:
+            name: of the term, for people.
+            settings: of the term, as its config has them.
+            teacher: config of the teacher source, which gives what the term asks for.
+        """
 
     def check_drawing(self, teacher_share: float | None) -> None:
         """Refuses texts drawn in a way that it would be wrong about, before a start.

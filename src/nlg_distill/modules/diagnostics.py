@@ -89,7 +89,7 @@ class NoOpWatch:
         self._quiet_since, self._warned = dict(state["quiet_since"]), set(state["warned"])
 
     def see(self, step: int, shares: Mapping[str, Tensor]) -> None:
-        """Takes the shares of one step."""
+        """Takes the shares of one step, as they would be without a schedule of the weight."""
         for name, share in shares.items():
             if share >= NO_OP_SHARE:
                 self._quiet_since.pop(name, None)

@@ -138,7 +138,11 @@ class GenerationModule(L.LightningModule):
             self.log(f"train/{name}", value.detach() / counted[name])
         if there and len(terms) > 1:
             shares = gradient_shares(there, self.parameters())
-            self.no_ops.see(self.global_step, shares)
+            anneals = {name: term.anneal_factor for name, term in self.objective.items()}
+            heard = {name: share for name, share in shares.items() if anneals[name] > 0}
+            self.no_ops.see(
+                self.global_step, {name: share / anneals[name] for name, share in heard.items()}
+            )
             for name, share in shares.items():
                 self.log(f"train/gradient_share/{name}", share)
 

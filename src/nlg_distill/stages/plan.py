@@ -10,6 +10,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.config import compose
+from nlg_distill.errors import UserError
 from nlg_distill.init.experiment import refuse_other_structure
 from nlg_distill.stages.models import build_model
 from nlg_distill.stages.sources import LIVE, teacher_role
@@ -173,13 +174,21 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
 
 def _earlier(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """The config of the experiment whose student this one starts from."""
-    return compose([*_kept(overrides), f"experiment={cfg.init.experiment}"])
+    earlier = compose([*_kept(overrides), f"experiment={cfg.init.experiment}"])
+    if earlier.stage != "student":
+        raise UserError(
+            f"init.experiment={cfg.init.experiment} trains no student: name an experiment that "
+            f"does, such as init.experiment=word_kd, or take the teacher's layers with "
+            f"init=copy_layers"
+        )
+    return earlier
 
 
 def _kept(overrides: Sequence[str]) -> list[str]:
     """The overrides that an earlier experiment shares: all but those of the method itself."""
-    names = [re.split(r"[=.@]", override.lstrip("+~"))[0] for override in overrides]
-    return [o for o, name in zip(overrides, names, strict=True) if name not in AXES]
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    places = [re.split(r"[.:]", key.rpartition("@")[2])[0] for key in keys]
+    return [o for o, place in zip(overrides, places, strict=True) if place not in AXES]
 
 
 def _writing(cfg: DictConfig) -> dict[str, Any] | None:
@@ -202,7 +211,7 @@ def _needs_teacher(cfg: DictConfig) -> bool:
 def _training_needs_teacher(cfg: DictConfig) -> bool:
     if _class(cfg.targets).needs_live_teacher:
         return True
-    return any(_class(term).needs_teacher for term in cfg.loss.values())
+    return any(_class(term).asks for term in cfg.loss.values())
 
 
 def _class(node: DictConfig) -> Any:

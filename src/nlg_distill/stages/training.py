@@ -1,7 +1,6 @@
 """Stages: train a teacher, train a student."""
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,15 +104,8 @@ def build_student(
     """Trains a student on the targets policy's text with the objective's terms."""
     training, tokenizer = _prepare(config, parents)
     model = build_model(config["model"], tokenizer.vocab_size)
-    init = instantiate(config["init"])
-    init(model, parents)
+    instantiate(config["init"])(model, parents)
     targets = instantiate(config["targets"], _convert_="all")
-    if targets.needs_trained_student and not init.trained:
-        warnings.warn(
-            "the student starts at random and is trained on its own text, which is noise at first: "
-            "warm-start it with init=experiment, which takes the baseline",
-            stacklevel=2,
-        )
     pairs = training_pairs(parents, targets)
     source = open_source(config, parents, pairs, tokenizer)
     module = DistillModule(

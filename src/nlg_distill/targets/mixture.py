@@ -3,7 +3,8 @@
 Agarwal et al., "On-Policy Distillation of Language Models", 2024, https://arxiv.org/abs/2306.13649,
 algorithm 1: with probability lambda a batch is on-policy. Lin et al., "Autoregressive Knowledge
 Distillation through Imitation Learning" (ImitKD), 2020, https://arxiv.org/abs/2009.07253,
-mixes the same way, with a share that grows; here any schedule gives it.
+lets the share grow, here by any schedule; it draws for each text whose it is, here, as GKD does,
+for each batch.
 """
 
 from collections.abc import Sequence
@@ -36,13 +37,17 @@ class Mixture(TargetsPolicy):
             otherwise: a policy whose text is there before.
 
         Raises:
-            UserError: if a policy is in the wrong place, or a constant share leaves one unused.
+            UserError: if a policy is in the wrong place, a share is outside [0, 1], or a constant
+                one leaves a policy unused.
         """
         super().__init__()
         if not callable(share) and not 0 < share < 1:
             raise UserError(
                 f"share must be between 0 and 1, got {share}: choose one policy instead"
             )
+        ends = [share(0.0), share(1.0)] if callable(share) else []
+        if any(not 0 <= end <= 1 for end in ends):
+            raise UserError(f"share must stay in [0, 1], but goes from {ends[0]} to {ends[1]}")
         if (
             not own.online
             or own.authors != {Author.STUDENT}

@@ -1,6 +1,6 @@
 """What every targets policy offers: whose text the student is trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -149,6 +149,12 @@ class TargetsPolicy(nn.Module):
     teacher_share: float | None = None
     """The alpha with which every token of the students' texts is drawn from alpha p + (1 - alpha) q
     of both models as they are; None where they are drawn otherwise."""
+
+    @classmethod
+    def student_writes_alone(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether, with these settings of its config, the student alone writes some texts."""
+        writes = Author.STUDENT in cls.beside | {cls.author}
+        return cls.online and writes and not cls.needs_live_teacher
 
     @property
     def authors(self) -> frozenset[Author]:

@@ -6,7 +6,9 @@ alpha p + (1 - alpha) q, which keeps a student from cheating the reward with deg
 importance weights are the business of the loss `policy_gradient`.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from nlg_distill.data.batch import Author, Batch, joined
 from nlg_distill.errors import UserError
@@ -35,6 +37,12 @@ class TeacherMixedSamples(OnlinePolicy):
                 f"set sampling_temperature=1 and leave out top_k and top_p, got {sampling}"
             )
         self.alpha, self.teacher_share = alpha, alpha
+        self.needs_trained_student = alpha == 0
+
+    @classmethod
+    def student_writes_alone(cls, settings: Mapping[str, Any]) -> bool:
+        """Whether the teacher has no share in the drawing."""
+        return bool(settings["alpha"] == 0)
 
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """Every source twice: with its gold text, and with the text drawn now."""

@@ -24,8 +24,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.models import GenerationModel
 from nlg_distill.store import write_json
 from nlg_distill.teachers.modes import MODES, ModeName
-from nlg_distill.teachers.signal import TeacherSignal
-from nlg_distill.teachers.source import Gives
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 IDENTITY, INDEX = "identity.json", "index.safetensors"
 

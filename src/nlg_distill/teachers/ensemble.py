@@ -18,8 +18,7 @@ from nlg_distill.distributions import LOWEST, log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.models import GenerationModel, ModelOutput
 from nlg_distill.modules.teacher import TeacherModule
-from nlg_distill.teachers.signal import TeacherSignal
-from nlg_distill.teachers.source import Gives
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 Average = Literal["probabilities", "logits"]
 

@@ -9,8 +9,12 @@ from torch import Generator, Tensor
 
 from nlg_distill.distributions import log_probs
 from nlg_distill.teachers.codec import Codec, ExactCodec, QuantisedCodec
-from nlg_distill.teachers.signal import SampledDistribution, SparseDistribution, TeacherSignal
-from nlg_distill.teachers.source import Gives
+from nlg_distill.teachers.signal import (
+    Gives,
+    SampledDistribution,
+    SparseDistribution,
+    TeacherSignal,
+)
 
 ModeName = Literal["top_k", "samples"]
 

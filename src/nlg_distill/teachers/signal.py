@@ -1,6 +1,7 @@
 """What a teacher says about a batch, whichever source it comes from."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,16 @@ from torch import Tensor
 from nlg_distill.distributions import LOWEST, log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.models.output import Features, ModelOutput
+
+
+class Gives(Enum):
+    """What a teacher can tell about a batch, and losses and policies may ask for."""
+
+    VOCABULARY = "the probability of every token"
+    DISTRIBUTION = "the probability of single tokens"
+    SAMPLES = "tokens drawn from the teacher"
+    FEATURES = "inner states"
+    WRITING = "text written during training"
 
 
 @dataclass(frozen=True)

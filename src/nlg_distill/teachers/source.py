@@ -1,24 +1,13 @@
 """What every teacher source offers."""
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.models import GenerationModel
-from nlg_distill.teachers.signal import TeacherSignal
-
-
-class Gives(Enum):
-    """What a source can tell about a batch, and losses and policies may ask for."""
-
-    VOCABULARY = "the probability of every token"
-    DISTRIBUTION = "the probability of single tokens"
-    SAMPLES = "tokens drawn from the teacher"
-    FEATURES = "inner states"
-    WRITING = "text written during training"
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 
 @runtime_checkable

@@ -7,8 +7,7 @@ import torch
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.models import GenerationModel
-from nlg_distill.teachers.signal import TeacherSignal
-from nlg_distill.teachers.source import Gives
+from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 
 class TextOnlyTeacher:
