@@ -57,7 +57,7 @@ def test_beta_weighs_the_teacher_and_no_end_is_zero():
         torch.testing.assert_close(value, end)
         smallest = partial(jensen_shannon, beta=abs(beta - 1e-3), normalize=True)
         near = smallest(STUDENT, TEACHER)
-        torch.testing.assert_close(near, end, rtol=0.1, atol=1e-3)
+        torch.testing.assert_close(near, end, rtol=0.2, atol=1e-3)
         rounded = smallest(STUDENT.float(), TEACHER.float()).double()
         torch.testing.assert_close(rounded, near, rtol=1e-3, atol=1e-4)
         with pytest.raises(UserError, match=f"set it to {beta:.0f}, or keep 0.001 away"):

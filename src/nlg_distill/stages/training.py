@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from nlg_distill.callbacks import (
     BleuOnValidation,
@@ -18,6 +18,7 @@ from nlg_distill.callbacks import (
     ReseedEveryEpoch,
     Stopwatch,
 )
+from nlg_distill.data.batch import Example
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import TextDataModule
 from nlg_distill.data.tokenizer import Tokenizer
@@ -146,13 +147,7 @@ def _fit(
     session: Session,
 ) -> None:
     """Trains the module, goes on from a checkpoint if there is one, and keeps the best weights."""
-    train = [
-        example
-        for example in encode_pairs(pairs, tokenizer)
-        if max(len(example.source_ids), len(example.target_ids)) < training.max_tokens
-    ]
-    if not train:
-        raise UserError(f"no training pair has fewer than max_tokens={training.max_tokens} tokens")
+    train = _short_enough(pairs, tokenizer, training.max_tokens)
     validation = load_split(parents["corpus"], "validation")[: training.validation_pairs]
     data = TextDataModule(
         train,
@@ -162,9 +157,8 @@ def _fit(
         batches_per_epoch=training.validate_every * training.accumulate_grad_batches,
         seed=config["seed"],
     )
-    work = out / "work"
     best = ModelCheckpoint(
-        work,
+        out / "work",
         filename="best",
         monitor="val/bleu",
         mode="max",
@@ -172,6 +166,56 @@ def _fit(
         enable_version_counter=False,
     )
     stopwatch = Stopwatch()
+    callbacks = [
+        ProcessSettings(training.threads),
+        ReseedEveryEpoch(config["seed"]),
+        BleuOnValidation(tokenizer, [pair.target for pair in validation]),
+        best,
+        EarlyStopping("val/bleu", mode="max", patience=training.patience),
+        stopwatch,
+        ProgressCallback(training.max_steps, out.parent.name),
+    ]
+    end = _run_to_its_end(module, data, training, callbacks, out, session)
+    best_weights = torch.load(out / "work" / "best.ckpt", weights_only=True)["state_dict"]
+    module.load_state_dict(best_weights)
+    save_model(module.model, parents["tokenizer"], out)
+    seconds = end["callbacks"][stopwatch.state_key]["seconds"]
+    facts = {
+        "best_validation_bleu": float(end["callbacks"][best.state_key]["best_model_score"]),
+        "steps": end["global_step"],
+        "training_seconds": round(seconds, 1),
+        "total_training_seconds": round(_seconds_before(parents) + seconds, 1),
+        "training_pairs": len(train),
+        "left_out_as_too_long": len(pairs) - len(train),
+    }
+    write_json(out / "training.json", facts)
+
+
+def _short_enough(pairs: Sequence[Pair], tokenizer: Tokenizer, max_tokens: int) -> list[Example]:
+    train = [
+        example
+        for example in encode_pairs(pairs, tokenizer)
+        if max(len(example.source_ids), len(example.target_ids)) < max_tokens
+    ]
+    if not train:
+        raise UserError(f"no training pair has fewer than max_tokens={max_tokens} tokens")
+    return train
+
+
+def _run_to_its_end(
+    module: GenerationModule,
+    data: TextDataModule,
+    training: Training,
+    callbacks: Sequence[Callback],
+    out: Path,
+    session: Session,
+) -> dict[str, Any]:
+    """Fits the module, from the last checkpoint if there is one.
+
+    Returns:
+        The last checkpoint. Several processes leave the state of their callbacks nowhere else.
+    """
+    work = out / "work"
     trainer: L.Trainer = instantiate(
         session.trainer,
         strategy=session.strategy,
@@ -181,13 +225,7 @@ def _fit(
         gradient_clip_val=training.gradient_clip_val,
         logger=session.logger(out.stem),
         callbacks=[
-            ProcessSettings(training.threads),
-            ReseedEveryEpoch(config["seed"]),
-            BleuOnValidation(tokenizer, [pair.target for pair in validation]),
-            best,
-            EarlyStopping("val/bleu", mode="max", patience=training.patience),
-            stopwatch,
-            ProgressCallback(training.max_steps, out.parent.name),
+            *callbacks,
             ModelCheckpoint(
                 work, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
             ),
@@ -199,16 +237,5 @@ def _fit(
     )
     last = work / "last.ckpt"
     trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
-    module.load_state_dict(torch.load(work / "best.ckpt", weights_only=True)["state_dict"])
-    save_model(module.model, parents["tokenizer"], out)
-    end = torch.load(last, weights_only=True)  # several processes leave their state nowhere else
-    seconds = end["callbacks"][stopwatch.state_key]["seconds"]
-    facts = {
-        "best_validation_bleu": float(end["callbacks"][best.state_key]["best_model_score"]),
-        "steps": end["global_step"],
-        "training_seconds": round(seconds, 1),
-        "total_training_seconds": round(_seconds_before(parents) + seconds, 1),
-        "training_pairs": len(train),
-        "left_out_as_too_long": len(pairs) - len(train),
-    }
-    write_json(out / "training.json", facts)
+    end: dict[str, Any] = torch.load(last, weights_only=True)
+    return end
