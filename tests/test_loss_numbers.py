@@ -60,7 +60,10 @@ BY_HAND = {
     "total_variation": (total_variation, 0.25),
     "symmetric_kl": (symmetric_kl, 0.25 * LN2),
     "sorted_wasserstein of a permutation": (sorted_wasserstein, 0.0),
-    "alpha_beta at 1/2, 1/2": (alpha_beta, 4 - 4 * (2 * math.sqrt(0.125) + 0.25)),
+    "alpha_beta at 1/2, 1/2": (
+        partial(alpha_beta, alpha=0.5, beta=0.5),
+        4 - 4 * (2 * math.sqrt(0.125) + 0.25),
+    ),
     "alpha_beta at 1, 1": (partial(alpha_beta, alpha=1.0, beta=1.0), 0.5 * 2 * 0.25**2),
     "alpha_beta at 2, 1": (
         # -1/2 sum(p^2 q - 2/3 p^3 - 1/3 q^3)
@@ -133,7 +136,7 @@ def test_decoupled_kl_by_hand():
     others = 0.5 * math.log(3 / 2) + 0.5 * math.log(3 / 4)
     value = decoupled_kl(Q.log(), P.log(), label, alpha=0.3, beta=2.0)
     assert value.item() == pytest.approx(0.3 * target + 2.0 * others, abs=1e-6)
-    assert decoupled_kl(Q.log(), P.log(), label, beta=0.5).item() == pytest.approx(
+    assert decoupled_kl(Q.log(), P.log(), label, alpha=1.0, beta=0.5).item() == pytest.approx(
         forward_kl(Q.log(), P.log()).item(), abs=1e-6
     )
 
@@ -191,9 +194,13 @@ def test_nll_by_hand():
         (skew_reverse_kl, dict(alpha=0.0, detach_mixture=True), "no effect with alpha=0"),
         (symmetric_kl, dict(alpha=1.0), r"alpha must be in \(0, 1\), got 1\.0"),
         (adaptive_kl, dict(mu=0.0), r"mu must be in \(0, 1\), got 0\.0"),
-        (alpha_beta, dict(alpha=1e-5), "alpha must be 0 or at least"),
+        (alpha_beta, dict(alpha=1e-5, beta=0.5), "alpha must be 0 or at least"),
         (alpha_beta, dict(alpha=0.5, beta=-0.5 + 1e-5), r"alpha \+ beta must be 0 or at least"),
-        (partial(decoupled_kl, labels=torch.tensor(0)), dict(alpha=-1.0), "at least 0 and not"),
+        (
+            partial(decoupled_kl, labels=torch.tensor(0)),
+            dict(alpha=-1.0, beta=1.0),
+            "at least 0 and not",
+        ),
         (nll, dict(label_smoothing=1.0), r"label_smoothing must be in \[0, 1\)"),
     ],
 )

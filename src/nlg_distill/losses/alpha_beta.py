@@ -20,8 +20,8 @@ def alpha_beta(
     student_logits: Float[Tensor, "*tokens vocab"],
     teacher_logits: Float[Tensor, "*tokens vocab"],
     *,
-    alpha: float = 0.5,
-    beta: float = 0.5,
+    alpha: float,
+    beta: float,
     temperature: float = 1.0,
     scale_by_temperature: bool = True,
 ) -> Float[Tensor, "*tokens"]:

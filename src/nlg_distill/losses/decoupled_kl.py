@@ -17,8 +17,8 @@ def decoupled_kl(
     teacher_logits: Float[Tensor, "*tokens vocab"],
     labels: Int[Tensor, "*tokens"],
     *,
-    alpha: float = 1.0,
-    beta: float = 1.0,
+    alpha: float,
+    beta: float,
     temperature: float = 1.0,
     scale_by_temperature: bool = True,
 ) -> Float[Tensor, "*tokens"]:
