@@ -42,7 +42,8 @@ assert {"forward_kl", "reverse_kl", "jensen_shannon", "total_variation"} <= {*ME
 def test_temperature_squares_the_factor():
     """Torchdistill drops tau^2 in one branch; here it is one default-on argument everywhere."""
     for loss in (forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl,
-                 symmetric_kl, total_variation, partial(alpha_beta, alpha=0.5, beta=0.5), partial(taid, t=0.3)):  # fmt: skip
+                 symmetric_kl, total_variation, partial(alpha_beta, alpha=0.5, beta=0.5),
+                 partial(taid, t=0.3)):  # fmt: skip
         softened = loss(STUDENT / 3, TEACHER / 3)
         torch.testing.assert_close(loss(STUDENT, TEACHER, temperature=3.0), 9 * softened)
         plain = loss(STUDENT, TEACHER, temperature=3.0, scale_by_temperature=False)

@@ -76,8 +76,7 @@ def compare_vocabularies(
     remedy = (
         "the same id is not the same token, so distributions cannot be compared token by token. "
         "Train both with one tokenizer, or learn from the teacher's text alone "
-        "(targets=teacher_beam loss=[nll]), or compare sorted probabilities "
-        "(loss=[nll,sorted_wasserstein])"
+        "(targets=teacher_beam loss=[nll])"
     )
     return VocabularyPlan(relation, sentence, problem=f"{sentence}: {remedy}")
 
