@@ -18,8 +18,8 @@ class ExperimentInit:
         """`experiment` is a file under conf/experiment; its student is trained first if need be."""
         self.experiment = experiment
 
-    def __call__(self, student: GenerationModel, parents: Mapping[str, Path]) -> None:
-        """Copies the finished student's parameters.
+    def __call__(self, student: GenerationModel, parents: Mapping[str, Path]) -> dict[str, str]:
+        """Copies the finished student's parameters, and says of each where it came from.
 
         Raises:
             UserError: if its structure is another.
@@ -27,6 +27,7 @@ class ExperimentInit:
         earlier = load_model(parents["init"])
         refuse_other_structure(student, earlier, self.experiment)
         student.load_state_dict(earlier.state_dict())
+        return {name: name for name in earlier.state_dict()}
 
     def rehearse(self, student: GenerationModel, teacher: GenerationModel) -> None:
         """Has nothing to refuse: the plan compares the earlier student, which it alone knows."""

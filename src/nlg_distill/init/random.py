@@ -12,8 +12,9 @@ class RandomInit:
     trained = False
     needs_teacher = False
 
-    def __call__(self, student: GenerationModel, parents: Mapping[str, Path]) -> None:
+    def __call__(self, student: GenerationModel, parents: Mapping[str, Path]) -> dict[str, str]:
         """Changes nothing."""
+        return {}
 
     def rehearse(self, student: GenerationModel, teacher: GenerationModel) -> None:
         """Has nothing to refuse."""

@@ -8,8 +8,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from nlg_distill.data.batch import Batch
+from nlg_distill.errors import UserError
 from nlg_distill.models.attention import Attention
 from nlg_distill.models.output import ModelOutput
+from nlg_distill.models.widths import Axis
 
 
 class GenerationModel(nn.Module, ABC):
@@ -22,6 +24,17 @@ class GenerationModel(nn.Module, ABC):
     def num_heads(self) -> int | None:
         """Heads of its attentions, which no parameter's shape tells; None where there are none."""
         return next((m.num_heads for m in self.modules() if isinstance(m, Attention)), None)
+
+    def axes(self, name: str) -> tuple[Axis | None, ...]:
+        """What the dimensions of a parameter count; None for the vocabulary.
+
+        Raises:
+            UserError: if the model does not say.
+        """
+        raise UserError(
+            f"{type(self).__name__} does not say what the dimensions of {name} count, so that no "
+            f"narrower model can be cut out of it: start the student otherwise, as with init=random"
+        )
 
     @abstractmethod
     def forward(self, batch: Batch) -> ModelOutput:

@@ -29,6 +29,7 @@ from nlg_distill.models.attention import (
 )
 from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.output import ModelOutput
+from nlg_distill.models.widths import Axis, attention_axes
 
 
 class Block(nn.Module):
@@ -134,6 +135,10 @@ class GPT(GenerationModel):
                 terms = module.in_features * (2 * num_layers if added else 1)
                 nn.init.normal_(module.weight, std=terms**-0.5)
         self.embedding.weight = self.projection.weight
+
+    def axes(self, name: str) -> tuple[Axis | None, ...]:
+        """`hidden`, and for every layer its heads and feed-forward width."""
+        return attention_axes(name, self.head_size)
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Hidden states `[batch, time, hidden]` for all target positions at once."""

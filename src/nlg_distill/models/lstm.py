@@ -20,6 +20,7 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.errors import UserError
 from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.output import Features, ModelOutput
+from nlg_distill.models.widths import Axis
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,25 @@ class LSTMEncoderDecoder(GenerationModel):
         if tie_embeddings:
             self.target_embedding.weight = self.source_embedding.weight
             self.projection.weight = self.source_embedding.weight
+
+    def axes(self, name: str) -> tuple[Axis | None, ...]:
+        """`embedding`, and the hidden units, alike in all layers: the decoder begins with them."""
+        part, kind = name.split(".")
+        embedding = Axis(("embedding",))
+        ways = ("forward", "reverse") if self.encoder.bidirectional else ("forward",)
+        hidden, own = Axis(ways), ways
+        if part == "encoder":
+            own = ways[-1:] if kind.endswith("_reverse") else ways[:1]
+        gates = Axis(own, blocks=4)
+        if part.endswith("embedding") or part == "projection":
+            return (None, embedding) if kind == "weight" else (None,)
+        if kind.startswith("bias"):
+            return (gates,)
+        if kind.startswith("weight_hh"):
+            return gates, Axis(own)
+        if kind.startswith("weight_ih"):
+            return gates, embedding if "_l0" in kind else hidden
+        return (hidden, hidden) if part == "attention_key" else (embedding, Axis(ways, blocks=2))
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Hidden states `[batch, time, embedding]` for all target positions at once."""

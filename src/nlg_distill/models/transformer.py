@@ -21,6 +21,7 @@ from nlg_distill.errors import UserError, require_positive
 from nlg_distill.models.attention import Attended, Attention, KeyValueState, Trace, sinusoids
 from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.output import ModelOutput
+from nlg_distill.models.widths import Axis, attention_axes
 
 
 class EncoderLayer(nn.Module):
@@ -137,6 +138,7 @@ class TransformerEncoderDecoder(GenerationModel):
             )
         if not 0 <= dropout < 1:
             raise UserError(f"dropout must be in [0, 1), got {dropout}")
+        self.head_size = hidden_size // num_heads
         sizes = (hidden_size, num_heads, feed_forward_size, dropout)
         self.embedding = nn.Embedding(vocab_size, hidden_size)
         self.encoder = nn.ModuleList(EncoderLayer(*sizes) for _ in range(num_layers))
@@ -152,6 +154,10 @@ class TransformerEncoderDecoder(GenerationModel):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.embedding.weight, std=hidden_size**-0.5)
         self.projection.weight = self.embedding.weight
+
+    def axes(self, name: str) -> tuple[Axis | None, ...]:
+        """`hidden`, and for every attention and layer its heads and feed-forward width."""
+        return attention_axes(name, self.head_size)
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Hidden states `[batch, time, hidden]` for all target positions at once."""

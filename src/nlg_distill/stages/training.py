@@ -105,7 +105,7 @@ def build_student(
     """Trains a student on the targets policy's text with the objective's terms."""
     training, tokenizer = _prepare(config, parents)
     model = build_model(config["model"], tokenizer.vocab_size)
-    instantiate(config["init"])(model, parents)
+    write_json(out / "init.json", instantiate(config["init"])(model, parents))
     targets = instantiate(config["targets"], _convert_="all")
     pairs = training_pairs(parents, targets)
     source = open_source(config, parents, pairs, tokenizer)

@@ -1,0 +1,55 @@
+"""What the dimensions of a model's parameters count, so that a narrower model can be cut out."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One dimension of a parameter: the units of its widths one after the other, in every block.
+
+    Args:
+        widths: names; what has one name is cut alike everywhere in the model.
+        blocks: how often the units come, such as 4 for the gates of an LSTM.
+        group: units that stay together, such as those of one head.
+    """
+
+    widths: tuple[str, ...]
+    blocks: int = 1
+    group: int = 1
+
+    def units(self, size: int) -> int:
+        """Units of each width, where the dimension has this size."""
+        return size // self.blocks // len(self.widths)
+
+    def entries(self, kept: dict[str, Int[Tensor, " _"]], size: int) -> Int[Tensor, " _"]:
+        """Which entries of a dimension of this size stay, where these units of each width do."""
+        units = self.units(size)
+        block = torch.cat([kept[name] + i * units for i, name in enumerate(self.widths)])
+        steps = torch.arange(self.blocks, device=block.device) * units * len(self.widths)
+        return (steps[:, None] + block).flatten()
+
+
+def attention_axes(name: str, head_size: int) -> tuple[Axis | None, ...]:
+    """The axes of a parameter of a Transformer whose parts are named as in `transformer.py`.
+
+    None stands for the vocabulary. `hidden` is the width of what layers hand on; each attention has
+    heads of its own, and each layer a feed-forward width.
+    """
+    *places, part, kind = name.split(".")
+    hidden, place = Axis(("hidden",)), ".".join(places)
+    heads = Axis((f"{place}.heads",), group=head_size)
+    axes: dict[str, tuple[Axis | None, ...]] = {
+        "embedding": (None, hidden),
+        "projection": (None, hidden),
+        "query": (heads, hidden),
+        "key_value": (Axis(heads.widths, blocks=2, group=head_size), hidden),
+        "output": (hidden, heads),
+        "expand": (Axis((f"{place}.feed_forward",)), hidden),
+        "contract": (hidden, Axis((f"{place}.feed_forward",))),
+    }
+    whole = axes.get(part, (hidden,))
+    return whole if kind == "weight" else whole[:1]
