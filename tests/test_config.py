@@ -50,6 +50,7 @@ GIVEN = {  # what the user must give
     "data/tatoeba": ["data.corpus.source_language=nl", "data.corpus.target_language=sv"],
     "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
     "loss/policy_gradient": ["targets=teacher_mixed"],
+    "model/from_teacher": ["model@teacher_model=transformer_tiny"],
     **{
         f"targets/{name}": ["loss=[forward_kl]", "init=experiment"]
         for name in ("contrastive", "mixture", "replay", "student_samples")

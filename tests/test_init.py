@@ -3,12 +3,16 @@
 import pytest
 import torch
 from conftest import FAMILIES, SPECIAL, toy_examples, toy_model, toy_structure
+from hydra.utils import instantiate
 
+from nlg_distill.config import check, compose
 from nlg_distill.data.batch import collate
 from nlg_distill.errors import UserError
 from nlg_distill.init import CopyLayers, Embeddings, SliceWidth
 from nlg_distill.init.experiment import refuse_other_structure
+from nlg_distill.init.from_teacher import num_layers
 from nlg_distill.models import GPT, LSTMEncoderDecoder, TransformerEncoderDecoder
+from nlg_distill.rehearsal import rehearse
 
 (GPT_TINY,) = (name for name in FAMILIES if "gpt" in name)
 
@@ -267,3 +271,41 @@ def test_embeddings_are_shared_or_projected(family):
             assert apart.std() / apart.mean() < 1e-3
     with pytest.raises(UserError, match="narrower, not wider"):
         Embeddings().hand_over(teacher, student)
+
+
+# A structure that is a share of the teacher's.
+
+
+def check_and_rehearse(cfg):
+    check(cfg)
+    rehearse(cfg)
+
+
+@pytest.mark.parametrize("model", ["lstm_2x256", "transformer_tiny", "gpt_tiny"])
+def test_half_a_teacher_starts_as_a_slice_of_it(model):
+    chosen = [f"model@teacher_model={model}", "model@student_model=from_teacher"]
+    cfg = compose([*chosen, "init=slice_width", "loss=[nll,hidden_mse]"])
+    check_and_rehearse(cfg)
+    teacher, student = (
+        instantiate(cfg[f"{role}_model"], vocab_size=7) for role in ("teacher", "student")
+    )
+    assert type(student) is type(teacher)
+    assert 2 * num_layers(student) == num_layers(teacher)
+    assert 2 * student.projection.in_features == teacher.projection.in_features
+    assert cfg.loss.hidden_mse.student_size * 2 == cfg.teacher_model.hidden_size
+    if teacher.num_heads is not None:
+        assert 2 * student.num_heads == teacher.num_heads
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("student_model.depth=0.3", r"depth of num_layers: 0\.3 of the teacher's 2 is 0\.6"),
+        ("student_model.width=0.1", r"0\.1 of the teacher's 128 is 12\.8, which is not whole"),
+        ("student_model.depth=2.0", r"depth of num_layers must be in \(0, 1\], got 2\.0"),
+    ],
+)
+def test_a_share_that_is_no_structure_is_refused(override, message):
+    chosen = ["model@teacher_model=transformer_tiny", "model@student_model=from_teacher"]
+    with pytest.raises(UserError, match=message):
+        check_and_rehearse(compose([*chosen, override]))

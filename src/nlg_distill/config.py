@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from nlg_distill.errors import UserError
 
@@ -35,6 +35,15 @@ OURS = {  # what a training gives to the Trainer itself
     "num_sanity_val_steps",
     "use_distributed_sampler",
 }
+
+
+def _scaled(size: int, share: float) -> int:
+    from nlg_distill.models.from_teacher import scaled  # needs torch, which composing does not
+
+    return scaled(size, share)
+
+
+OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
 
 
 def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
@@ -112,6 +121,11 @@ def check(cfg: DictConfig) -> None:
         UserError: at a missing value, an argument that the constructor does not take, or a value of
             the wrong type.
     """
+    try:
+        OmegaConf.to_container(cfg, resolve=True)
+    except InterpolationResolutionError as error:
+        where, message = error.full_key, str(error).splitlines()[0].partition(": ")[2]
+        raise UserError(f"{where}: {message}") from error
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"no value for {', '.join(missing)}: give it as {missing[0]}=...")
     for name, value in (("seed", cfg.seed), ("teacher_seed", cfg.teacher_seed)):
@@ -178,7 +192,7 @@ def _check_node(path: str, node: DictConfig) -> None:
     hints = typing.get_type_hints(function)
     for key in node:
         name = str(key)
-        if name in ("_target_", "_partial_"):
+        if name in ("_target_", "_partial_", "_recursive_"):
             continue
         if name not in parameters:
             near = difflib.get_close_matches(name, parameters, n=1)

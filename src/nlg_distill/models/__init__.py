@@ -1,5 +1,6 @@
 """Models: one family per file; they know nothing of training or distillation."""
 
+from nlg_distill.models.from_teacher import from_teacher
 from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.gpt import GPT
 from nlg_distill.models.lstm import LSTMEncoderDecoder
@@ -12,4 +13,5 @@ __all__ = [
     "LSTMEncoderDecoder",
     "ModelOutput",
     "TransformerEncoderDecoder",
+    "from_teacher",
 ]
