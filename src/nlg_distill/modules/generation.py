@@ -33,6 +33,8 @@ class GenerationModule(L.LightningModule):
     step_tokens: Tensor
     tokens_trained_on: Tensor
     validation_nll: Tensor
+    writes = True
+    """Whether texts are written for validation; not where there are no sources to write for."""
 
     def __init__(
         self,
@@ -153,9 +155,11 @@ class GenerationModule(L.LightningModule):
         self.no_ops.load_state_dict(checkpoint["no_ops"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Hypothesis]]:
-        """The text that greedy search finds for each source, and the loss on the gold text."""
+        """The text that greedy search finds for each source; counts the loss on the gold text."""
         values = nll(self.model(batch).logits, batch.labels)
         self.validation_nll += torch.stack([values.sum(), batch.num_target_tokens])
+        if not self.writes:
+            return {"hypotheses": []}
         found = greedy_search(self.model, batch.source_ids, batch.source_mask, self.special)
         return {"hypotheses": [hypotheses[0] for hypotheses in found]}
 
