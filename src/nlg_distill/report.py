@@ -11,15 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nlg_distill.store import Store, metadata
-from nlg_distill.tables import (
-    BLEU,
-    COST,
-    EQUAL_TIME,
-    EQUAL_TIME_COLUMNS,
-    OTHER_QUALITY,
-    Column,
-    Part,
-)
+from nlg_distill.table_spec import Column
+from nlg_distill.tables import EQUAL_TIME, Part, how_written
 from nlg_distill.tables import Table as FinishedTable
 
 console = Console()
@@ -58,21 +51,6 @@ def _left_out(report: dict[str, Any]) -> str:
     return ", ".join(f"{n:,} {what}" for what, n in report["cleaning"].items())
 
 
-FORMS = {  # by a metric's name: how it is called, and how its number is written
-    "bleu": ("BLEU", ".1f"),
-    "chrf": ("chrF", ".1f"),
-    "rouge_1": ("ROUGE-1", ".1f"),
-    "rouge_2": ("ROUGE-2", ".1f"),
-    "rouge_l": ("ROUGE-L", ".1f"),
-    "sari": ("SARI", ".1f"),
-    "distinct_1": ("distinct-1", ".1%"),
-    "distinct_2": ("distinct-2", ".1%"),
-    "length_ratio": ("length ratio", ".2f"),
-    "repetition": ("repetition", ".1%"),
-    "source_words_per_second": ("source words/s", ",.0f"),
-}
-
-
 def show_result(result: dict[str, Any], folder: Path) -> None:
     """The scores of one run, on its test set and on further ones."""
     _show_scores(result["name"], result)
@@ -106,7 +84,7 @@ def _show_scores(title: str, scores: dict[str, Any]) -> None:
     table = Table("", *(name.replace("_", " ") for name in beams), title=title)
     for name, value in scores[beams[0]].items():
         if isinstance(value, int | float):
-            label, form = FORMS.get(name, (name.replace("_", " "), ".4g"))
+            label, form = how_written(name)
             table.add_row(label, *(format(scores[beam][name], form) for beam in beams))
     console.print(table)
 
@@ -117,15 +95,15 @@ def _beams(result: dict[str, Any]) -> list[str]:
 
 def show_table(finished: FinishedTable, folder: Path) -> None:
     """A table in the terminal, in parts that fit 80 columns; how to use its best student."""
-    if finished.has_several_seeds:  # a deviation doubles a cell
-        _show_part(finished.spec.title, finished.part, BLEU)
-        _show_part("Beside BLEU", finished.part, OTHER_QUALITY)
-    else:
-        _show_part(finished.spec.title, finished.part, BLEU + OTHER_QUALITY)
-    _show_part("What it costs", finished.part, COST)
+    scores = finished.spec.scores
+    at_once = 4 if finished.has_several_seeds else 7  # a deviation doubles a cell
+    for begin in range(0, len(scores), at_once):
+        title = "Other scores" if begin else finished.spec.title
+        _show_part(title, finished.part, scores[begin : begin + at_once])
+    _show_part("What it costs", finished.part, finished.cost)
     notes = finished.notes()
     if finished.spec.equal_seconds:
-        _show_part(EQUAL_TIME, finished.equal_time, EQUAL_TIME_COLUMNS)
+        _show_part(EQUAL_TIME, finished.equal_time, finished.equal_time_columns)
         notes.append(f"{EQUAL_TIME}: {finished.equal_time_note()}")
     for note in notes:
         console.print(f"- {note}", highlight=False, soft_wrap=True)
@@ -147,6 +125,8 @@ def _show_use(row: str, scores: Path) -> None:
     """How to write with the student that these are the scores of."""
     model = json.loads((scores / "result.json").read_text(encoding="utf-8"))["artifacts"]["model"]
     source = json.loads((scores / "samples.jsonl").read_text("utf-8").split("\n")[0])["source"]
+    if not source:  # nothing to write for
+        return
     quoted = json.dumps(source, ensure_ascii=False)
     console.print(
         f"Write with the best student ({row}):\n"

@@ -95,12 +95,15 @@ def build(
     write_json(out / "result.json", result)
 
 
-def scored_paths(task: Task, beam_sizes: Sequence[int], further_tests: Iterable[str]) -> list[str]:
-    """Where `result.json` holds scores of texts: `beam_5/bleu`, `further_tests/ui/beam_5/bleu`."""
+def result_paths(task: Task, beam_sizes: Sequence[int], further_tests: Iterable[str]) -> list[str]:
+    """Where `result.json` holds numbers and signatures, such as `beam_5/bleu`."""
     names = [*task.metrics, "source_words_per_second"] if task.writes else []
-    here = [f"beam_{size}/{name}" for size in beam_sizes for name in names]
-    facts = ["perplexity", "bits_per_byte", *(["mode_probability"] if task.writes else [])]
-    return here + [f"further_tests/{f}/{p}" for f in further_tests for p in [*here, *facts]]
+    scores = [f"beam_{size}/{name}" for size in beam_sizes for name in names]
+    scores += ["perplexity", "bits_per_byte", *(["mode_probability"] if task.writes else [])]
+    further = [f"further_tests/{name}/{path}" for name in further_tests for path in scores]
+    facts = [f"best_validation_{task.monitor.removeprefix('val/')}", "steps", "training_seconds"]
+    facts += ["total_training_seconds", "training_pairs", "parameters", "megabytes"]
+    return scores + further + facts
 
 
 def _score(
