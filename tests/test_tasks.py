@@ -1,15 +1,11 @@
 """Tasks: what they are scored by, what picks the weights, and that translation is as it was."""
 
-import json
-
 import pytest
 from hydra.utils import instantiate
-from test_run import settings, write_corpus
 
 from nlg_distill.config import CONF, check, compose
 from nlg_distill.errors import UserError
 from nlg_distill.rehearsal import rehearse
-from nlg_distill.run import run
 from nlg_distill.stages.plan import plan
 from nlg_distill.tasks import Task
 
@@ -111,79 +107,3 @@ def test_a_task_that_cannot_be_is_refused_before_anything_starts(overrides, mess
     with pytest.raises(UserError) as caught:
         start()
     assert message in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("home")
-    write_corpus(folder)
-    rows = [line.split("\t") for line in (folder / "numbers.tsv").read_text().splitlines()[1:]]
-    lines = ["source\ttarget", *(f"\t{target}" for _, target in rows)]
-    (folder / "english.tsv").write_text("\n".join(lines) + "\n")
-    return folder
-
-
-SUMMARIES = {"rouge_1", "rouge_2", "rouge_l", "rouge_signature", "length_ratio", "repetition"}
-REPLIES = {"bleu", "bleu_signature", "distinct_1", "distinct_2", "length_ratio", "repetition"}
-SIMPLER = {"sari", "bleu", "bleu_signature", "length_ratio", "repetition"}
-TRANSLATIONS = {"bleu", "chrf", "bleu_signature", "chrf_signature", "length_ratio", "repetition"}
-
-
-@pytest.mark.parametrize(
-    ("task", "metrics", "watched"),
-    [
-        ("translation", TRANSLATIONS, "bleu"),
-        ("summarization", SUMMARIES, "rouge_l"),
-        ("dialogue", REPLIES, "nll"),
-        ("simplification", SIMPLER, "sari"),
-    ],
-)
-def test_a_teacher_and_its_student_train_two_steps_on_every_task(home, task, metrics, watched):
-    folder = home / "runs" / task
-    overrides = [*settings(home), "data.tokenizer.vocab_size=44", "experiment=word_kd"]
-    overrides = [*overrides, f"task={task}"]
-    result = run(compose(overrides), overrides, folder)
-    assert result["steps"] == 2
-    for beam in ("beam_1", "beam_5"):
-        assert set(result[beam]) == metrics | {"source_words_per_second"}
-    assert {f"best_validation_{watched}"} == {k for k in result if k.startswith("best_validation")}
-    header = (folder / "curves" / "metrics.csv").read_text().splitlines()[0].split(",")
-    assert {f"val/{watched}", "val/nll", "val/length_ratio"} <= set(header)
-    assert ("val/bleu" in header) == (watched == "bleu")
-
-
-@pytest.mark.parametrize("model", ["lstm_32", "gpt_tiny"])
-def test_a_language_model_trains_without_sources(home, model):
-    folder = home / "runs" / model
-    overrides = [*settings(home), "task=language_modeling", "experiment=word_kd"]
-    overrides += [f"data.corpus.path={home}/english.tsv", "+data.cleaning.without_source=true"]
-    overrides += ["data.tokenizer.vocab_size=26"]
-    for role in ("teacher", "student"):
-        overrides.append(f"model@{role}_model={model}")
-    if model == "gpt_tiny":
-        overrides = [o for o in overrides if o != "student_model.dropout=0.0"]
-    result = run(compose(overrides), overrides, folder)
-    assert result["steps"] == 2
-    assert result["perplexity"] > 1
-    assert result["bits_per_byte"] > 0
-    assert not [key for key in result if key.startswith(("beam_", "mode_"))]
-    assert result["best_validation_nll"] < 10
-    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
-    assert len(samples) == 20
-    assert all(sample["source"] == "" and set(sample) == {"source", "gold"} for sample in samples)
-    header = (folder / "curves" / "metrics.csv").read_text().splitlines()[0]
-    assert "val/nll" in header
-    assert "val/length_ratio" not in header
-
-
-def test_the_weights_are_those_of_the_best_validation(home, monkeypatch):
-    """The loss falls at first and rises with a rate that is far too high; the smallest is kept."""
-    overrides = [*settings(home, steps=6), "task=dialogue", "experiment=baseline", "seed=77"]
-    overrides += ["student_training.optimizer.lr=0.5", "student_training.schedule.warmup_steps=0"]
-    folder = home / "runs" / "best"
-    result = run(compose(overrides), overrides, folder)
-    lines = (folder / "curves" / "metrics.csv").read_text().splitlines()
-    column = lines[0].split(",").index("val/nll")
-    seen = [float(cells[column]) for line in lines[1:] if (cells := line.split(","))[column]]
-    assert result["best_validation_nll"] == pytest.approx(min(seen), rel=1e-5)
-    assert min(seen) < max(seen)
