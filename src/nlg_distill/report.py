@@ -57,11 +57,12 @@ def show_result(result: dict[str, Any], folder: Path) -> None:
     further: dict[str, dict[str, Any]] = result.get("further_tests", {})
     for name, scores in further.items():
         _show_scores(f"{result['name']} on {name}", scores)
+    made = "Decoding" if _beams(result) else "Scoring"
     console.print(
         f"{_likelihood(result)}; {result['parameters']:,} parameters, "
         f"{result['megabytes']:.1f} MB, trained {result['training_seconds']:.0f} s"
         f"{'' if result['trained_now'] else ', found in the store'}. "
-        f"Decoding: {result['decoding']['threads']} thread(s), batches of "
+        f"{made}: {result['decoding']['threads']} thread(s), batches of "
         f"{result['decoding']['batch_tokens']} tokens, {result['decoding']['precision']}."
     )
     for name, scores in further.items():

@@ -69,9 +69,9 @@ def distinct(texts: Texts, references: Texts, sources: Texts, *, n: int) -> floa
     """Different n-grams of all texts together over all their words, in [0, 1].
 
     Li et al., "A Diversity-Promoting Objective Function for Neural Conversation Models", 2016,
-    https://aclanthology.org/N16-1014, section 5.3: "scaled by total number of generated tokens",
-    also for bigrams, which others divide by the number of bigrams. The more texts there are, the
-    lower it is: only scores on the same number of texts can be compared.
+    https://aclanthology.org/N16-1014: "scaled by total number of generated tokens", bigrams too,
+    which others divide by the number of bigrams. The more texts there are, the lower it is: only
+    scores on the same number of texts can be compared.
     """
     written = [text.split() for text in texts]
     total = sum(map(len, written))
@@ -92,8 +92,9 @@ def rouge(
     of the whole text. Words are of the letters a to z and digits, lower-cased: for English.
     """
     from rouge_score.rouge_scorer import RougeScorer
+    from rouge_score.tokenizers import DefaultTokenizer
 
-    scorer = RougeScorer([variant], use_stemmer=True)
+    scorer = RougeScorer([variant], tokenizer=DefaultTokenizer(use_stemmer=True))
     pairs = zip(references, texts, strict=True)
     return 100 * fmean(scorer.score(*pair)[variant].fmeasure for pair in pairs)
 
@@ -107,9 +108,9 @@ def sari(texts: Texts, references: Texts, sources: Texts) -> float:
     """Mean SARI of the texts, 0 to 100, with one reference: what they add, keep and delete.
 
     Xu et al., "Optimizing Statistical Machine Translation for Text Simplification", 2016,
-    https://aclanthology.org/Q16-1029, section 4: the mean of F1 of the n-grams added, F1 of those
-    kept and precision of those deleted; precision and recall are means over n = 1 to 4. With one
-    reference, the paper's counts become sets. Words are sacreBLEU's (13a), lower-cased.
+    https://aclanthology.org/Q16-1029, which defines it: the mean of F1 of the n-grams added, F1 of
+    those kept and precision of those deleted, where precision and recall are means over n = 1 to 4.
+    With one reference, the paper's counts become sets. Words are sacreBLEU's (13a), lower-cased.
 
     Where there is nothing to add, keep or delete, and so 0 / 0, the score is 1: the paper does not
     say. Published scores may differ by some points, for others average F1 over n instead.

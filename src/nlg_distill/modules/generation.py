@@ -33,8 +33,6 @@ class GenerationModule(L.LightningModule):
     step_tokens: Tensor
     tokens_trained_on: Tensor
     validation_nll: Tensor
-    writes = True
-    """Whether texts are written for validation; not where there are no sources to write for."""
 
     def __init__(
         self,
@@ -44,6 +42,7 @@ class GenerationModule(L.LightningModule):
         *,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
+        writes: bool = True,
     ) -> None:
         """Keeps what the training needs.
 
@@ -53,6 +52,7 @@ class GenerationModule(L.LightningModule):
             objective: the terms of the loss; plain maximum likelihood if not given.
             optimizer: makes an optimizer of parameters; not needed to evaluate.
             schedule: makes a learning-rate schedule of the optimizer, one step per update.
+            writes: whether texts are written for validation, where there are sources.
         """
         super().__init__()
         self.model = model
@@ -60,6 +60,7 @@ class GenerationModule(L.LightningModule):
         self.special = special
         self.optimizer = optimizer
         self.schedule = schedule
+        self.writes = writes
         self.register_buffer("step_tokens", torch.zeros((), dtype=torch.long), persistent=False)
         self.register_buffer("tokens_trained_on", torch.zeros_like(self.step_tokens), False)
         self.register_buffer("validation_nll", torch.zeros(2), persistent=False)

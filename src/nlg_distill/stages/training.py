@@ -95,6 +95,7 @@ def build_teacher(
         Objective(instantiate(config["loss"], _convert_="all")),
         optimizer=training.optimizer,
         schedule=training.schedule,
+        writes=_task(config).writes,
     )
     pairs = load_split(parents["corpus"], "train")
     _fit(module, pairs, training, tokenizer, config, parents, out, session)
@@ -111,7 +112,7 @@ def build_student(
     pairs = training_pairs(parents, targets)
     source = open_source(config, parents, pairs, tokenizer)
     module = DistillModule(
-        StudentModule(model, tokenizer.special),
+        StudentModule(model, tokenizer.special, writes=_task(config).writes),
         source,
         targets,
         Objective(instantiate(config["loss"], _convert_="all")),
@@ -119,6 +120,12 @@ def build_student(
         schedule=training.schedule,
     )
     _fit(module, pairs, training, tokenizer, config, parents, out, session)
+
+
+def _task(config: Mapping[str, Any]) -> Task:
+    """What the best weights are picked by."""
+    task: Task = instantiate(config.get("task", TRANSLATION), _convert_="all")
+    return task
 
 
 def _seconds_before(parents: Mapping[str, Path]) -> float:
@@ -148,8 +155,7 @@ def _fit(
     session: Session,
 ) -> None:
     """Trains the module, goes on from a checkpoint if there is one, and keeps the best weights."""
-    task: Task = instantiate(config.get("task", TRANSLATION), _convert_="all")
-    module.writes = task.writes
+    task = _task(config)
     train = _short_enough(pairs, tokenizer, training.max_tokens)
     validation = load_split(parents["corpus"], "validation")[: training.validation_pairs]
     data = TextDataModule(
