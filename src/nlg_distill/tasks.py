@@ -36,7 +36,7 @@ class Task:
 
     Args:
         metrics: by their names in `result.json`, functions of texts, references and sources, each
-            of the whole test set.
+            of the whole test set. A name that ends in `_signature` is of no number.
         monitor: what picks the best weights and stops a training that no longer gains: `val/nll`,
             the loss on gold text, or `val/` and the name of a metric, of greedy texts.
         mode: whether `monitor` is better at its `max` or its `min`.
@@ -57,7 +57,8 @@ class Task:
             raise UserError(
                 f"writes=false leaves no texts for metrics={list(self.metrics)}: give metrics={{}}"
             )
-        known = [LOSS, *(f"val/{name}" for name in self.metrics)]
+        numbers = [name for name in self.metrics if not name.endswith("_signature")]
+        known = [LOSS, *(f"val/{name}" for name in numbers)]
         if self.monitor not in known:
             raise UserError(f"monitor={self.monitor} is not known: use one of {', '.join(known)}")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.config import compose
@@ -15,7 +15,7 @@ from nlg_distill.init.experiment import refuse_other_structure
 from nlg_distill.stages.models import build_model
 from nlg_distill.stages.sources import LIVE, teacher_role
 from nlg_distill.store import Stage
-from nlg_distill.tasks import TRANSLATION
+from nlg_distill.tasks import TRANSLATION, Task
 from nlg_distill.teachers.preflight import refuse_impossible
 
 AXES = ("experiment", "init", "targets", "loss", "wrapper")
@@ -96,12 +96,13 @@ def _task(cfg: DictConfig) -> dict[str, Any]:
 
 def _watched(cfg: DictConfig) -> dict[str, Any]:
     """What of the task a training depends on: of its metrics, the one that picks the weights."""
-    task = _task(cfg)
-    if "metrics" in task.get("task", {}):
-        watched = instantiate(cfg.task, _convert_="all").watched
-        kept = {name: task["task"]["metrics"][name] for name in watched}
-        task["task"]["metrics"] = kept
-    return task
+    chosen = _task(cfg)
+    task = chosen.get("task", {})
+    if "metrics" in task:
+        monitor = task.get("monitor", Task.monitor)
+        kept = {name: m for name, m in task["metrics"].items() if f"val/{name}" == monitor}
+        task["metrics"] = kept
+    return chosen
 
 
 def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -> Stage:
