@@ -7,12 +7,13 @@ import pytest
 import torch
 from conftest import SPECIAL, toy_examples, toy_model
 
-from nlg_distill.callbacks import BleuOnValidation, ReseedEveryEpoch, Stopwatch
+from nlg_distill.callbacks import ReseedEveryEpoch, Stopwatch, TextsOnValidation
 from nlg_distill.data.batch import Example, collate
+from nlg_distill.data.corpus import Pair
 from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.decoding import Hypothesis
-from nlg_distill.metrics import corpus_bleu
 from nlg_distill.modules import StudentModule
+from nlg_distill.text_metrics import bleu
 
 
 class Numbers(Tokenizer):
@@ -45,9 +46,14 @@ def batch():
     return collate(toy_examples(8), SPECIAL)
 
 
-def test_validation_bleu_is_of_each_text_and_its_own_reference(trainer, module):
+def test_validation_scores_are_of_each_text_with_its_own_reference_and_source(trainer, module):
     references = ["1 2 3 4 5 6", "7 8 9 10 11 12"]
-    watcher = BleuOnValidation(Numbers(), references)
+    pairs = [Pair("one", references[0]), Pair("seven", references[1])]
+
+    def copies(texts, gold, sources):
+        return float(("1 2 3 4 5", "one") in zip(texts, sources, strict=True))
+
+    watcher = TextsOnValidation(Numbers(), pairs, {"bleu": bleu, "copies": copies})
     batch = collate([Example(1, [3], [3]), Example(0, [3], [3])], SPECIAL)
     found = [
         Hypothesis([7, 8, 9, 10, 11], -1.0, -1.0, ended=True),
@@ -55,9 +61,11 @@ def test_validation_bleu_is_of_each_text_and_its_own_reference(trainer, module):
     ]
     watcher.on_validation_batch_end(trainer, module, {"hypotheses": found}, batch, 0)
     watcher.on_validation_epoch_end(trainer, module)
-    expected = corpus_bleu(["1 2 3 4 5", "7 8 9 10 11"], references)
+    expected = bleu(["1 2 3 4 5", "7 8 9 10 11"], references, ["one", "seven"])
     assert 0 < expected < 100
     assert module.logged["val/bleu"] == pytest.approx(expected)
+    assert module.logged["val/copies"] == 1.0
+    assert module.logged["val/length_ratio"] == pytest.approx(10 / 12)
 
 
 def test_each_epoch_of_each_seed_draws_its_own_numbers(trainer, module, batch):

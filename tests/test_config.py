@@ -40,6 +40,7 @@ GROUPS = {  # how a file of each group is chosen
     "loss": "loss=[{}]",
     "model": "model@student_model={}",
     "targets": "targets={}",
+    "task": "task={}",
     "teacher": "teacher={}",
     "trainer": "trainer={}",
     "training": "training@student_training={}",

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import tarfile
 import zipfile
 from collections import Counter
@@ -14,7 +15,13 @@ from nlg_distill.data.batch import IGNORE_INDEX, Example, collate
 from nlg_distill.data.batching import TokenBatchSampler, budget_batches
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
-from nlg_distill.data.hygiene import Cleaning, Splitting, hygiene_report, normalise
+from nlg_distill.data.hygiene import (
+    Cleaning,
+    Splitting,
+    apart_from,
+    hygiene_report,
+    normalise,
+)
 from nlg_distill.data.packages import Package, _sha256, open_member
 from nlg_distill.data.tatoeba import MEMBER, Tatoeba
 from nlg_distill.data.text_files import TextFiles
@@ -71,6 +78,50 @@ def test_splits_depend_on_the_seed_alone():
     assert split(pairs(60)) != Splitting(validation=5, test=5, seed=4)(pairs(60))
 
 
+def conversations(count, length=5):
+    """Pairs in groups; each second reply is the same everywhere."""
+    said = [[f"{n} says {i}" if i % 2 else "yes" for i in range(length)] for n in range(count)]
+    return [
+        Pair(f"to {n} {i}", said[n][i], group=str(n)) for n in range(count) for i in range(length)
+    ]
+
+
+def test_groups_are_held_out_as_a_whole():
+    alone = [Pair(f"source {i}", f"target {i}") for i in range(100)]
+    grouped = conversations(40)
+    splits = Splitting(validation=15, test=25, seed=3)(grouped + alone)
+    assert [len(splits[name]) for name in ("validation", "test")] == [15, 25]
+    groups = {name: {pair.group for pair in split} - {""} for name, split in splits.items()}
+    assert all(len(names) > 1 for names in groups.values())
+    assert not groups["test"] & groups["train"]
+    assert not groups["test"] & groups["validation"]
+    assert not groups["validation"] & groups["train"]
+    for name in ("validation", "test"):
+        assert "yes" not in {pair.target for pair in splits[name]}
+    held = {p.source for p in splits["test"] + splits["validation"]}
+    left = {p for p in grouped + alone if p.group not in groups["test"] | groups["validation"]}
+    assert set(splits["train"]) == {p for p in left if p.source not in held}
+
+
+def test_groups_do_not_change_how_pairs_without_one_are_split():
+    splits = Splitting(validation=5, test=5, seed=3)(pairs(60))
+    assert [p.target for p in splits["test"]] == [
+        p.target for p in Splitting(validation=20, test=5, seed=3)(pairs(60))["test"]
+    ]
+    expected = list(range(60))
+    random.Random(3).shuffle(expected)
+    assert splits["test"] == [pairs(60)[i] for i in sorted(expected[:5])]
+    assert splits["validation"] == [pairs(60)[i] for i in sorted(expected[5:10])]
+
+
+def test_groups_too_large_to_leave_anything_are_an_error():
+    two = [Pair(f"source {i}", f"target {i}", group=str(i % 2)) for i in range(60)]
+    with pytest.raises(
+        UserError, match="validation=5 \\+ test=5 in whole groups, and as many pairs"
+    ):
+        Splitting(validation=5, test=5, seed=1)(two)
+
+
 def test_too_few_pairs_to_hold_out_is_an_error():
     with pytest.raises(UserError, match=r"of 10 pairs, 10 occur once .* validation=5 .* test=5"):
         Splitting(validation=5, test=5, seed=1)(pairs(10))
@@ -106,6 +157,66 @@ def test_report_gives_lengths():
         "distinct_texts": 2,
     }
     assert report["train"]["target"]["distinct_texts"] == 1
+
+
+# Without sources
+
+
+def prose(count):
+    return [Pair("", text) for text in sentences(count)]
+
+
+def test_a_corpus_without_sources_is_cleaned_split_and_reported():
+    again = prose(60)[:7]
+    kept, counts = cleaning(without_source=True)(prose(60) + again)
+    assert kept == prose(60)
+    assert counts == {"raw": 67, "exact duplicates": 7}
+    splits = Splitting(validation=5, test=5, seed=3)(kept)
+    assert [len(splits[name]) for name in ("train", "validation", "test")] == [50, 5, 5]
+    targets = [pair.target for split in splits.values() for pair in split]
+    assert len(set(targets)) == 60
+    report = hygiene_report(splits, counts)
+    assert report["train"]["source"]["longest_words"] == 0
+    assert report["test"]["near_duplicates_in_train"] == {"source": 0, "target": 0, "pair": 0}
+    assert report["test"]["exact_duplicates_in_train"] == 0
+
+
+def test_a_near_duplicate_is_found_without_sources():
+    splits = {"train": [Pair("", "Good day!")], "test": [Pair("", "good day"), Pair("", "No.")]}
+    report = hygiene_report(splits, {})
+    assert report["test"]["near_duplicates_in_train"] == {"source": 0, "target": 1, "pair": 1}
+
+
+def test_a_source_that_must_not_be_there_is_a_bad_line():
+    mixed = [Pair("", "a"), Pair("b", "c", "my.tsv:2")]
+    with pytest.raises(UserError, match=r"my\.tsv:2: unexpected source: data\.cleaning\.without"):
+        cleaning(without_source=True)(mixed)
+    kept, counts = cleaning(without_source=True, drop_bad_lines=True)(mixed)
+    assert (kept, counts["unexpected source"]) == ([Pair("", "a")], 1)
+
+
+def test_a_batch_without_sources_reads_the_end_alone():
+    batch = collate([Example(0, [], [7, 8]), Example(1, [], [9])], SPECIAL)
+    assert batch.source_ids.tolist() == [[SPECIAL.end], [SPECIAL.end]]
+    assert batch.source_mask.all()
+    assert batch.labels.tolist() == [[7, 8, SPECIAL.end], [9, SPECIAL.end, IGNORE_INDEX]]
+    assert len(fixed_batches([Example(i, [], [5] * i) for i in range(9)], SPECIAL, 20)) > 1
+
+
+def test_a_tokenizer_gives_no_text_no_ids():
+    texts = [*sentences(200), *[""] * 200]
+    model = train_sentencepiece(texts, vocab_size=60, model_type="unigram", character_coverage=1.0)
+    assert Tokenizer(model).encode(["", texts[0]])[0] == []
+    assert Tokenizer(model).decode([[]]) == [""]
+
+
+# Test sets from elsewhere
+
+
+def test_what_shares_a_text_with_the_training_split_is_left_out():
+    train = [Pair("a", "b"), Pair("", "c")]
+    others = [Pair("a", "x"), Pair("x", "b"), Pair("", "d"), Pair("x", "c"), Pair("b", "a")]
+    assert apart_from(train, others) == [Pair("", "d"), Pair("b", "a")]
 
 
 # Cleaning

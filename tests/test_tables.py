@@ -9,8 +9,8 @@ from rich.console import Console
 
 from nlg_distill.errors import UserError
 from nlg_distill.report import show_table
-from nlg_distill.table_spec import Claim, Row, TableSpec, load_spec
-from nlg_distill.tables import EQUAL_TIME_COLUMNS, Run, Table
+from nlg_distill.table_spec import Best, Claim, Column, Row, TableSpec, load_spec
+from nlg_distill.tables import Run, Table
 
 
 def result(stage, bleu, perplexity=10.0):
@@ -51,8 +51,12 @@ def table(*claims):
     return Table(spec, [Run(row, 1, found, "scores/0") for row, found in results.items()])
 
 
+def cells_of(finished, row):
+    return finished.part.cells(row, finished.columns)
+
+
 def test_cells_hold_the_numbers_and_the_differences_to_the_baseline():
-    cells = table().part.cells("KD")
+    cells = cells_of(table(), "KD")
     assert cells[:4] == ["12.5", "+2.5", "13.5", "+2.5"]
     assert cells[4:8] == ["30.0", "15.0", "1.23%", "466,848"]
     assert cells[-1] == "100"
@@ -60,7 +64,7 @@ def test_cells_hold_the_numbers_and_the_differences_to_the_baseline():
 
 def test_teacher_and_baseline_have_no_difference():
     for row in ("Teacher", "Base"):
-        assert [table().part.cells(row)[i] for i in (1, 3)] == ["", ""]
+        assert [cells_of(table(), row)[i] for i in (1, 3)] == ["", ""]
 
 
 def test_the_best_student_is_a_student():
@@ -120,6 +124,12 @@ CLAIM = (
         (f"{CLAIM}}}]\nseeds: [one]", "seeds must be a list of whole numbers, got"),
         (f"{CLAIM}}}]\nequal_seconds: 3", "equal_seconds must be true or false, got 3"),
         ("title: T\nbaseline: A\nrows: [{row: A, experiment: x}, {row: A, experiment: y}]", "same"),
+        (
+            f"{CLAIM}}}]\nscores: [{{head: R, metric: m, form: .1q}}]",
+            "form='.1q' formats no number",
+        ),
+        (f"{CLAIM}}}]\nscores: [{{head: R, metric: m}}]", "does not describe a table"),
+        (f"{CLAIM}}}]\nbest: {{metric: m, mode: least}}", "mode must be max or min, got least"),
     ],
 )
 def test_a_wrong_spec_is_refused(tmp_path, text, message):
@@ -132,6 +142,86 @@ def test_an_unknown_table_names_those_that_there_are(tmp_path):
     (tmp_path / "toy.yaml").write_text("")
     with pytest.raises(UserError, match=r"no table 'demmo'; there are toy"):
         load_spec(tmp_path / "demmo.yaml")
+
+
+# Scores of other tasks.
+
+
+def summaries(**changes):
+    """BLEU is not there; ROUGE-L of Base is 10, of KD 12, on the further test set half of it."""
+
+    def scores(rouge):
+        return {"rouge_l": rouge, "rouge_signature": "made so", "source_words_per_second": 9.0}
+
+    runs = []
+    for row, rouge in [("Teacher", 20.0), ("Base", 10.0), ("KD", 12.0)]:
+        found = result("teacher" if row == "Teacher" else "student", 0.0, perplexity=30 - rouge)
+        found |= {"beam_1": scores(rouge), "beam_5": scores(rouge)}
+        found["further_tests"] = {"ui": {"beam_5": scores(rouge / 2), "sentences": 1200}}
+        runs.append(Run(row, 1, found, "scores/0"))
+    settings = {"scores": COLUMNS, "best": Best(metric="beam_5/rouge_l")} | changes
+    rows = [Row(row=run.row, experiment="x") for run in runs]
+    return Table(TableSpec(title="Toy", baseline="Base", rows=rows, **settings), runs)
+
+
+COLUMNS = (
+    Column("R-L", "beam_5/rouge_l", ".1f"),
+    Column("Δ", "beam_5/rouge_l", "+.1f", difference=True),
+    Column("R-L on ui", "further_tests/ui/beam_5/rouge_l", ".2f"),
+)
+
+
+def test_a_table_shows_the_scores_that_it_names_and_the_costs(tmp_path):
+    summaries().write(tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    assert "| | R-L | Δ | R-L on ui | parameters | MB |" in text
+    assert "| KD | 12.0 | +2.0 | 6.00 | 466,848 | 1.9 | 9 | 9 | 100 |" in text
+    assert "- Scores on 3 test sentences. ROUGE: made so. ui: 1,200 sentences.\n" in text
+    header = (tmp_path / "table.csv").read_text().splitlines()[0]
+    assert header.startswith("row,beam_5/rouge_l,further_tests/ui/beam_5/rouge_l,parameters,")
+
+
+@pytest.mark.parametrize(
+    ("best", "row"),
+    [
+        (Best(metric="beam_5/rouge_l"), "KD"),
+        (Best(metric="beam_5/rouge_l", mode="min"), "Base"),
+        (Best(metric="perplexity", mode="min"), "KD"),
+        (Best(metric="perplexity"), "Base"),
+    ],
+)
+def test_the_best_student_is_the_one_of_the_metric_named(best, row):
+    assert summaries(best=best).best_student() == row
+
+
+def test_a_table_without_texts_has_no_speed():
+    runs = seeded_runs()
+    for run in runs:
+        del run.metrics["beam_1"], run.metrics["beam_5"]
+    columns = (Column("PPL", "perplexity", ".1f"),)
+    rows = [Row(row=name, experiment="x") for name in ("Teacher", "Base", "KD")]
+    best = Best(metric="perplexity", mode="min")
+    spec = TableSpec(title="Toy", baseline="Base", rows=rows, scores=columns, best=best)
+    text = Table(spec, runs).markdown()
+    assert "| | PPL | parameters | MB | s trained |" in text
+    assert "- Scores on 3 test sentences.\n- On a machine. Seconds include" in text
+
+
+def test_scores_of_a_table_are_read_from_its_file(tmp_path):
+    (tmp_path / "toy.yaml").write_text(
+        "title: T\nbaseline: A\nrows: [{row: A, experiment: x}]\n"
+        "scores: [{head: R, metric: beam_1/rouge_l, form: .1f, difference: true}]\n"
+        "best: {metric: perplexity, mode: min}\n"
+    )
+    spec = load_spec(tmp_path / "toy.yaml")
+    assert spec.scores == [Column("R", "beam_1/rouge_l", ".1f", difference=True)]
+    assert spec.metrics == ["beam_1/rouge_l", "perplexity"]
+
+
+@pytest.mark.parametrize("finished", [summaries()])
+def test_the_terminal_shows_scores_of_other_tasks(finished, tmp_path, monkeypatch):
+    shown = show(finished, tmp_path, monkeypatch)
+    assert all(cell in shown for cell in cells_of(finished, "KD"))
 
 
 # Several seeds.
@@ -161,11 +251,11 @@ def seeded_spec(*claims, equal_seconds=False):
 
 
 def test_a_cell_of_several_seeds_is_mean_and_sample_deviation():
-    cells = Table(seeded_spec(), seeded_runs()).part.cells
-    assert cells("KD")[:4] == ["13.0 ± 1.7", "+3.0", "14.0 ± 1.7", "+3.0"]  # sqrt(6 / 2)
-    assert cells("Base")[:4] == ["10.0 ± 1.0", "", "11.0 ± 1.0", ""]  # sqrt(2 / 2)
-    assert cells("Teacher")[:4] == ["20.0", "", "21.0", ""]
-    assert cells("KD")[6:9] == ["1.23% ± 0.00%", "466,848", "1.9"]
+    seeded = Table(seeded_spec(), seeded_runs())
+    assert cells_of(seeded, "KD")[:4] == ["13.0 ± 1.7", "+3.0", "14.0 ± 1.7", "+3.0"]  # sqrt(6 / 2)
+    assert cells_of(seeded, "Base")[:4] == ["10.0 ± 1.0", "", "11.0 ± 1.0", ""]  # sqrt(2 / 2)
+    assert cells_of(seeded, "Teacher")[:4] == ["20.0", "", "21.0", ""]
+    assert cells_of(seeded, "KD")[6:9] == ["1.23% ± 0.00%", "466,848", "1.9"]
 
 
 @pytest.mark.parametrize(
@@ -263,9 +353,9 @@ def show(finished, tmp_path, monkeypatch):
 @pytest.mark.parametrize("finished", [table(), equal_time_table()], ids=["one seed", "all"])
 def test_the_terminal_shows_every_number(finished, tmp_path, monkeypatch):
     shown = show(finished, tmp_path, monkeypatch)
-    for cell in finished.part.cells("KD"):
+    for cell in cells_of(finished, "KD"):
         assert cell in shown
     assert ("At equal training time" in shown) == finished.spec.equal_seconds
     if finished.spec.equal_seconds:
-        for cell in finished.equal_time.cells("KD", EQUAL_TIME_COLUMNS):
+        for cell in finished.equal_time.cells("KD", finished.equal_time_columns):
             assert cell in shown

@@ -1,4 +1,4 @@
-"""What watches a training: BLEU, clock, progress bar; and the seed that makes it resumable."""
+"""What watches a training: texts, clock, progress bar; and the seed that makes it resumable."""
 
 import sys
 import time
@@ -13,12 +13,15 @@ from lightning.pytorch.callbacks import Callback
 
 from nlg_distill.allocator import keep_freed_memory
 from nlg_distill.data.batch import Batch
+from nlg_distill.data.corpus import Pair
 from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.decoding import Hypothesis
 from nlg_distill.loggers import quiet_libraries
-from nlg_distill.metrics import corpus_bleu, length_ratio, mode_probability, repetition
+from nlg_distill.metrics import mode_probability
 from nlg_distill.modules import DistillModule, GenerationModule
 from nlg_distill.progress import progress
+from nlg_distill.tasks import Metric
+from nlg_distill.text_metrics import length_ratio, repetition
 
 
 class ProcessSettings(Callback):
@@ -55,12 +58,16 @@ class ReseedEveryEpoch(Callback):
             )
 
 
-class BleuOnValidation(Callback):
-    """BLEU of what the module writes for the validation sources, logged as `val/bleu`."""
+class TextsOnValidation(Callback):
+    """Scores of what the module writes for the validation sources, logged as `val/<name>`."""
 
-    def __init__(self, tokenizer: Tokenizer, references: Sequence[str]) -> None:
-        """`references[i]` is the gold target of example `i`."""
-        self.tokenizer, self.references = tokenizer, list(references)
+    def __init__(
+        self, tokenizer: Tokenizer, pairs: Sequence[Pair], metrics: Mapping[str, Metric]
+    ) -> None:
+        """`pairs[i]` is example `i`; `metrics` are those that weights are picked by."""
+        self.tokenizer, self.metrics = tokenizer, metrics
+        self.sources = [pair.source for pair in pairs]
+        self.references = [pair.target for pair in pairs]
         self.was_sound = self.warned = False
         self.written: dict[int, Hypothesis] = {}
 
@@ -86,11 +93,12 @@ class BleuOnValidation(Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         hypotheses = [self.written[i] for i in range(len(self.references))]
         texts = self.tokenizer.decode([hypothesis.token_ids for hypothesis in hypotheses])
+        compared = (texts, self.references, self.sources)
         found = {
-            "bleu": corpus_bleu(texts, self.references),
+            **{name: float(metric(*compared)) for name, metric in self.metrics.items()},
             "mode_probability": mode_probability(hypotheses),
-            "length_ratio": length_ratio(texts, self.references),
-            "repetition": repetition(texts),
+            "length_ratio": length_ratio(*compared),
+            "repetition": repetition(*compared),
         }
         pl_module.log_dict({f"val/{name}": value for name, value in found.items()}, sync_dist=True)
         problem = collapse(found)
@@ -178,9 +186,9 @@ class Stopwatch(Callback):
 class ProgressCallback(Callback):
     """The one kind of progress bar, fed by the trainer's steps."""
 
-    def __init__(self, max_steps: int, text: str) -> None:
-        """`text` says what is trained."""
-        self.max_steps, self.text = max_steps, text
+    def __init__(self, max_steps: int, text: str, monitor: str) -> None:
+        """`text` says what is trained; `monitor` is shown after each validation."""
+        self.max_steps, self.text, self.monitor = max_steps, text, monitor
         self._stack = ExitStack()
         self._seen = 0
 
@@ -202,9 +210,9 @@ class ProgressCallback(Callback):
             self._seen = trainer.global_step
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero and "val/bleu" in trainer.callback_metrics:
-            bleu = float(trainer.callback_metrics["val/bleu"])
-            self.bar.describe(f"train {self.text} (validation BLEU {bleu:.1f})")
+        if trainer.is_global_zero and self.monitor in trainer.callback_metrics:
+            value = float(trainer.callback_metrics[self.monitor])
+            self.bar.describe(f"train {self.text} ({self.monitor} {value:.3g})")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._stack.close()

@@ -1,12 +1,9 @@
-"""Scores of written text, and of the model that wrote it."""
+"""Scores of a model, and its texts; what texts are worth is in `text_metrics`."""
 
 import math
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 from torch import nn
 
 from nlg_distill.data.batch import Batch, SpecialIds
@@ -17,47 +14,6 @@ from nlg_distill.models import GenerationModel
 from nlg_distill.progress import track
 
 LARGEST_LOG = 700.0  # beyond, exp overflows: a model that diverged
-
-
-def corpus_bleu(texts: Sequence[str], references: Sequence[str]) -> float:
-    """BLEU of sacreBLEU with its defaults, 0 to 100."""
-    return float(BLEU().corpus_score(list(texts), [list(references)]).score)
-
-
-def text_scores(texts: Sequence[str], references: Sequence[str]) -> dict[str, float | str]:
-    """BLEU and chrF with their signatures, length ratio and repetition of written texts.
-
-    `length_ratio` is words written over words of the references. `repetition` is the share of word
-    bigrams that occurred before in the same text.
-    """
-    bleu, chrf = BLEU(), CHRF()
-    scores = {
-        "bleu": bleu.corpus_score(list(texts), [list(references)]).score,
-        "chrf": chrf.corpus_score(list(texts), [list(references)]).score,
-    }
-    return {
-        **scores,
-        "bleu_signature": str(bleu.get_signature()),
-        "chrf_signature": str(chrf.get_signature()),
-        "length_ratio": length_ratio(texts, references),
-        "repetition": repetition(texts),
-    }
-
-
-def length_ratio(texts: Sequence[str], references: Sequence[str]) -> float:
-    """Words written over words of the references."""
-    return sum(len(t.split()) for t in texts) / sum(len(t.split()) for t in references)
-
-
-def repetition(texts: Sequence[str]) -> float:
-    """Share of word bigrams that occurred before in the same text, in [0, 1]."""
-    repeated = total = 0
-    for text in texts:
-        words = text.split()
-        bigrams = list(pairwise(words))
-        total += len(bigrams)
-        repeated += len(bigrams) - len(set(bigrams))
-    return repeated / total if total else 0.0
 
 
 def write_texts(

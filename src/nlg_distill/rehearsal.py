@@ -14,11 +14,14 @@ from omegaconf import DictConfig
 from torch import nn
 
 from nlg_distill.data.batch import Author, Example, SpecialIds, collate
+from nlg_distill.data.hygiene import Cleaning
 from nlg_distill.errors import UserError
 from nlg_distill.losses import FeatureTerm, Objective
 from nlg_distill.models import GenerationModel
 from nlg_distill.session import Session
 from nlg_distill.stages.models import autocast
+from nlg_distill.targets import TargetsPolicy
+from nlg_distill.tasks import Task
 from nlg_distill.teachers.signal import TeacherSignal
 
 
@@ -29,7 +32,7 @@ def rehearse(cfg: DictConfig) -> None:
         UserError: at the first value that one of them does not take.
     """
     made = {}
-    for name in ("data", "scoring", "targets", "init"):
+    for name in ("data", "task", "scoring", "targets", "init"):
         with _naming(name):
             made[name] = instantiate(cfg[name], _convert_="all")
     for name in ("teacher_model", "student_model"):
@@ -52,6 +55,7 @@ def rehearse(cfg: DictConfig) -> None:
             "warm-start it with init=experiment, which takes the baseline",
             stacklevel=2,
         )
+    _refuse_writing_for_nothing(made["data"]["cleaning"], made["task"], made["targets"])
     objectives["loss"].check_texts(made["targets"].authors, made["targets"].teacher_share)
     _compare_inner_states(objectives["loss"], made["student_model"], made["teacher_model"])
     for name in ("teacher_training", "student_training"):
@@ -79,6 +83,20 @@ def _compare_inner_states(
         for name, term in terms.items():
             with _naming(f"loss.{name}"):
                 term(ours, TeacherSignal(theirs), batch)
+
+
+def _refuse_writing_for_nothing(cleaning: Cleaning, task: Task, targets: TargetsPolicy) -> None:
+    """Without sources, there is nothing that a text could be written for."""
+    if cleaning.without_source and task.writes:
+        raise UserError(
+            "data.cleaning.without_source=true leaves no sources to write for, as this task does: "
+            "choose task=language_modeling"
+        )
+    if not task.writes and targets.authors != {Author.GOLD}:
+        raise UserError(
+            "task.writes=false says that there are no sources to write for: models learn from gold "
+            "text alone, targets=gold"
+        )
 
 
 def _refuse_other_than_gold(teacher_loss: Objective) -> None:

@@ -11,63 +11,83 @@ from rich.console import Console
 from rich.table import Table
 
 from nlg_distill.store import Store, metadata
-from nlg_distill.tables import (
-    BLEU,
-    COST,
-    EQUAL_TIME,
-    EQUAL_TIME_COLUMNS,
-    OTHER_QUALITY,
-    Column,
-    Part,
-)
+from nlg_distill.table_spec import Column
+from nlg_distill.tables import EQUAL_TIME, Part, how_written
 from nlg_distill.tables import Table as FinishedTable
 
 console = Console()
 
 
-def show_corpus(cfg: DictConfig, corpus: Path) -> None:
-    """The corpus's licence and the hygiene report."""
+def show_corpus(cfg: DictConfig, corpus: Path, further_tests: Path | None = None) -> None:
+    """The corpus's licence and the hygiene report, of further test sets too."""
     report = json.loads((corpus / "hygiene.json").read_text(encoding="utf-8"))
     table = Table("split", "pairs", "source words", "target words", "near-duplicates in train")
+    lines = [f"lines: {_left_out(report)}"]
     for name in ("train", "validation", "test"):
-        facts = report[name]
-        near = facts.get("near_duplicates_in_train")
-        overlap = "{source} sources, {target} targets, {pair} pairs".format(**near) if near else ""
-        table.add_row(
-            name,
-            f"{facts['pairs']:,}",
-            f"{facts['source']['mean_words']} (longest {facts['source']['longest_words']})",
-            f"{facts['target']['mean_words']} (longest {facts['target']['longest_words']})",
-            overlap,
-        )
-    left_out = ", ".join(f"{n:,} {what}" for what, n in report["cleaning"].items())
-    table.caption = f"lines: {left_out}"
+        table.add_row(name, *_facts(report[name]))
+    if further_tests is not None:
+        others = json.loads((further_tests / "hygiene.json").read_text(encoding="utf-8"))
+        for name, other in others.items():
+            table.add_row(name, *_facts(other))
+            lines.append(f"{name}: {_left_out(other)}")
+    table.caption = "\n".join(lines)
     if cfg.data.licence:
         console.print(f"Corpus: {cfg.data.attribution}. Licence: {cfg.data.licence}.")
     console.print(table)
 
 
+def _facts(facts: dict[str, Any]) -> list[str]:
+    """What a row says of a split."""
+    near = facts.get("near_duplicates_in_train")
+    return [
+        f"{facts['pairs']:,}",
+        f"{facts['source']['mean_words']} (longest {facts['source']['longest_words']})",
+        f"{facts['target']['mean_words']} (longest {facts['target']['longest_words']})",
+        "{source} sources, {target} targets, {pair} pairs".format(**near) if near else "",
+    ]
+
+
+def _left_out(report: dict[str, Any]) -> str:
+    return ", ".join(f"{n:,} {what}" for what, n in report["cleaning"].items())
+
+
 def show_result(result: dict[str, Any], folder: Path) -> None:
-    """The scores of one run."""
-    table = Table("", *(name.replace("_", " ") for name in _beams(result)), title=result["name"])
-    for label, key, form in [
-        ("BLEU", "bleu", ".1f"),
-        ("chrF", "chrf", ".1f"),
-        ("length ratio", "length_ratio", ".2f"),
-        ("repetition", "repetition", ".1%"),
-        ("source words/s", "source_words_per_second", ",.0f"),
-    ]:
-        table.add_row(label, *(format(result[beam][key], form) for beam in _beams(result)))
-    console.print(table)
+    """The scores of one run, on its test set and on further ones."""
+    _show_scores(result["name"], result)
+    further: dict[str, dict[str, Any]] = result.get("further_tests", {})
+    for name, scores in further.items():
+        _show_scores(f"{result['name']} on {name}", scores)
+    made = "Decoding" if _beams(result) else "Scoring"
     console.print(
-        f"perplexity {result['perplexity']:.1f}, {result['bits_per_byte']:.2f} bits per byte, "
-        f"p(ŷ) {result['mode_probability']:.2%}; {result['parameters']:,} parameters, "
+        f"{_likelihood(result)}; {result['parameters']:,} parameters, "
         f"{result['megabytes']:.1f} MB, trained {result['training_seconds']:.0f} s"
         f"{'' if result['trained_now'] else ', found in the store'}. "
-        f"Decoding: {result['decoding']['threads']} thread(s), batches of "
+        f"{made}: {result['decoding']['threads']} thread(s), batches of "
         f"{result['decoding']['batch_tokens']} tokens, {result['decoding']['precision']}."
     )
+    for name, scores in further.items():
+        console.print(f"{name}: {_likelihood(scores)}, {scores['sentences']:,} sentences")
     console.print(f"Written to {folder}")
+
+
+def _likelihood(scores: dict[str, Any]) -> str:
+    found = f"perplexity {scores['perplexity']:.1f}, {scores['bits_per_byte']:.2f} bits per byte"
+    if "mode_probability" in scores:
+        found += f", p(ŷ) {scores['mode_probability']:.2%}"
+    return found
+
+
+def _show_scores(title: str, scores: dict[str, Any]) -> None:
+    """A metric to a row, a beam to a column; nothing where no texts were written."""
+    beams = _beams(scores)
+    if not beams:
+        return
+    table = Table("", *(name.replace("_", " ") for name in beams), title=title)
+    for name, value in scores[beams[0]].items():
+        if isinstance(value, int | float):
+            label, form = how_written(name)
+            table.add_row(label, *(format(scores[beam][name], form) for beam in beams))
+    console.print(table)
 
 
 def _beams(result: dict[str, Any]) -> list[str]:
@@ -76,15 +96,15 @@ def _beams(result: dict[str, Any]) -> list[str]:
 
 def show_table(finished: FinishedTable, folder: Path) -> None:
     """A table in the terminal, in parts that fit 80 columns; how to use its best student."""
-    if finished.has_several_seeds:  # a deviation doubles a cell
-        _show_part(finished.spec.title, finished.part, BLEU)
-        _show_part("Beside BLEU", finished.part, OTHER_QUALITY)
-    else:
-        _show_part(finished.spec.title, finished.part, BLEU + OTHER_QUALITY)
-    _show_part("What it costs", finished.part, COST)
+    scores = finished.spec.scores
+    at_once = 4 if finished.has_several_seeds else 7  # a deviation doubles a cell
+    for begin in range(0, len(scores), at_once):
+        title = "Other scores" if begin else finished.spec.title
+        _show_part(title, finished.part, scores[begin : begin + at_once])
+    _show_part("What it costs", finished.part, finished.cost)
     notes = finished.notes()
     if finished.spec.equal_seconds:
-        _show_part(EQUAL_TIME, finished.equal_time, EQUAL_TIME_COLUMNS)
+        _show_part(EQUAL_TIME, finished.equal_time, finished.equal_time_columns)
         notes.append(f"{EQUAL_TIME}: {finished.equal_time_note()}")
     for note in notes:
         console.print(f"- {note}", highlight=False, soft_wrap=True)
@@ -106,6 +126,8 @@ def _show_use(row: str, scores: Path) -> None:
     """How to write with the student that these are the scores of."""
     model = json.loads((scores / "result.json").read_text(encoding="utf-8"))["artifacts"]["model"]
     source = json.loads((scores / "samples.jsonl").read_text("utf-8").split("\n")[0])["source"]
+    if not source:  # nothing to write for
+        return
     quoted = json.dumps(source, ensure_ascii=False)
     console.print(
         f"Write with the best student ({row}):\n"

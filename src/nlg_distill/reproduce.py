@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from hydra.utils import instantiate
 from rich.console import Console
 
 from nlg_distill.config import CONF, check, compose
 from nlg_distill.errors import UserError
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
+from nlg_distill.stages.scores import result_paths
 from nlg_distill.store import Store, metadata
 from nlg_distill.table_spec import Row, TableSpec, load_spec
-from nlg_distill.tables import Part, Run, Table
+from nlg_distill.tables import Part, Run, Table, lookup
+from nlg_distill.tasks import Task
 from nlg_distill.workers import Job, PlannedRun, jobs_of, work_off
 
 console = Console()
@@ -37,9 +40,9 @@ def reproduce(name: str, extra: Sequence[str] = (), jobs: int | None = None) -> 
         _refuse_unequal_lengths(spec, planned)
     folder = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     cores = jobs or os.cpu_count() or 1
-    table = Table(spec, _make(planned, folder, cores))
+    table = Table(spec, _make(spec, planned, folder, cores))
     if spec.equal_seconds:
-        table.equal_time_runs = _make(equal_time_runs(table.part, planned), folder, cores)
+        table.equal_time_runs = _make(spec, equal_time_runs(table.part, planned), folder, cores)
     table.write(Path("tables") / name)
     return table
 
@@ -52,10 +55,7 @@ def _plan_row(spec: TableSpec, row: Row, extra: Sequence[str]) -> list[PlannedRu
     overrides = spec.row_overrides(row, extra)
     run = _planned(row.row, row.row, overrides)
     rehearse(run.cfg)
-    if not {1, 5} <= set(run.cfg.scoring.beam_sizes):
-        raise UserError(
-            f"{row.row}: a table needs beam sizes 1 and 5, not {run.cfg.scoring.beam_sizes}"
-        )
+    _refuse_unscored(spec, run)
     if not spec.seeds or run.cfg.stage == "teacher":
         return [run]
     several = len(spec.seeds) > 1
@@ -67,6 +67,22 @@ def _plan_row(spec: TableSpec, row: Row, extra: Sequence[str]) -> list[PlannedRu
         )
         for seed in spec.seeds
     ]
+
+
+def _refuse_unscored(spec: TableSpec, run: PlannedRun) -> None:
+    """What a table shows must be among what its runs are scored by."""
+    cfg = run.cfg
+    if not {1, 5} <= set(cfg.scoring.beam_sizes):
+        raise UserError(
+            f"{run.row}: a table needs beam sizes 1 and 5, not {cfg.scoring.beam_sizes}"
+        )
+    task: Task = instantiate(cfg.task, _convert_="all")
+    there = result_paths(task, cfg.scoring.beam_sizes, cfg.data.get("further_tests", ()))
+    if missing := [path for path in spec.metrics if path not in there]:
+        raise UserError(
+            f"{run.row}: the table needs {missing[0]}, and there will be {', '.join(there)}. Give "
+            f"the table scores, best and claims of these, or the task other metrics"
+        )
 
 
 def _planned(label: str, row: str, overrides: tuple[str, ...]) -> PlannedRun:
@@ -131,14 +147,14 @@ def equal_time_steps(steps: int, validate_every: int, *, seconds: float, target:
     return max(1, round(steps * target / seconds / validate_every)) * validate_every
 
 
-def _make(planned: Sequence[PlannedRun], folder: Path, cores: int) -> list[Run]:
+def _make(spec: TableSpec, planned: Sequence[PlannedRun], folder: Path, cores: int) -> list[Run]:
     """Makes what is missing, tells of each run that is done, and gives all."""
     store = Store(Path(planned[0].cfg.paths.artifacts))
     by_label = {run.label: run for run in planned}
 
     def tell(job: Job) -> None:
         if job.stage_key is None:
-            _print_run(job.label, _finished(by_label[job.label], store))
+            _print_run(job.label, spec, _finished(by_label[job.label], store))
 
     store.warn_of_changed_code([run.stages.scores for run in planned])
     if todo := jobs_of(store, planned):
@@ -155,10 +171,8 @@ def _finished(run: PlannedRun, store: Store) -> Run:
     return Run(run.row, seed, {"stage": kind, "machine": machine, **result}, str(scores))
 
 
-def _print_run(label: str, run: Run) -> None:
-    result = run.metrics
-    console.print(
-        f"{label}: BLEU {result['beam_1']['bleu']:.1f} (K=1), {result['beam_5']['bleu']:.1f} (K=5),"
-        f" PPL {result['perplexity']:.1f}, trained {result['training_seconds']:.0f} s",
-        highlight=False,
-    )
+def _print_run(label: str, spec: TableSpec, run: Run) -> None:
+    shown = [c for c in spec.scores if c.at_equal_time and not c.difference]
+    scores = [f"{c.head} {lookup(run.metrics, c.metric):{c.form}}" for c in shown]
+    seconds = run.metrics["training_seconds"]
+    console.print(f"{label}: {', '.join(scores)}, trained {seconds:.0f} s", highlight=False)

@@ -43,7 +43,12 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     session = open_session(cfg, folder, stages.subject)
-    show_corpus(cfg, store.get(stages.corpus, session))
+    further = stages.further_tests
+    show_corpus(
+        cfg,
+        store.get(stages.corpus, session),
+        None if further is None else store.get(further, session),
+    )
     scores = store.get(stages.scores, session)
 
     result: dict[str, Any] = json.loads((scores / "result.json").read_text(encoding="utf-8"))

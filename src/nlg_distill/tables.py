@@ -9,43 +9,12 @@ from statistics import fmean, stdev
 from typing import Any
 
 from nlg_distill.store import write_json
-from nlg_distill.table_spec import BEST_STUDENT, Claim, TableSpec
+from nlg_distill.table_spec import BEST_STUDENT, Claim, Column, TableSpec
 
 SECONDS = "total_training_seconds"
 EQUAL_TIME = "At equal training time"
 
 
-@dataclass(frozen=True)
-class Column:
-    """One column: its head, where its number is, and how it is written.
-
-    Args:
-        head: what stands above it.
-        metric: path in a run's metrics.
-        form: format of the number.
-        difference: whether it is the mean's difference to the baseline's.
-        fixed: whether seeds usually share the number, which is then written alone.
-    """
-
-    head: str
-    metric: str
-    form: str
-    difference: bool = False
-    fixed: bool = False
-
-
-BLEU = (
-    Column("BLEU K=1", "beam_1/bleu", ".1f"),
-    Column("Δ", "beam_1/bleu", "+.1f", difference=True),
-    Column("BLEU K=5", "beam_5/bleu", ".1f"),
-    Column("Δ", "beam_5/bleu", "+.1f", difference=True),
-)
-PERPLEXITY = Column("PPL", "perplexity", ".1f")
-OTHER_QUALITY = (
-    Column("chrF", "beam_5/chrf", ".1f"),
-    PERPLEXITY,
-    Column("p(ŷ)", "mode_probability", ".2%"),
-)
 COST = (
     Column("parameters", "parameters", ",.0f", fixed=True),
     Column("MB", "megabytes", ".1f", fixed=True),
@@ -53,14 +22,25 @@ COST = (
     Column("words/s K=5", "beam_5/source_words_per_second", ",.0f"),
     Column("s trained", SECONDS, ",.0f"),
 )
-COLUMNS = BLEU + OTHER_QUALITY + COST
-EQUAL_TIME_COLUMNS = (
-    BLEU[0],
-    BLEU[2],
-    PERPLEXITY,
-    Column("steps", "steps", ",.0f", fixed=True),
-    Column("seconds", SECONDS, ",.0f"),
-)
+WRITTEN = {  # by a metric's name: how it is called, and how its number is written
+    "bleu": ("BLEU", ".1f"),
+    "chrf": ("chrF", ".1f"),
+    "rouge": ("ROUGE", ".1f"),
+    "rouge_1": ("ROUGE-1", ".1f"),
+    "rouge_2": ("ROUGE-2", ".1f"),
+    "rouge_l": ("ROUGE-L", ".1f"),
+    "sari": ("SARI", ".1f"),
+    "distinct_1": ("distinct-1", ".1%"),
+    "distinct_2": ("distinct-2", ".1%"),
+    "length_ratio": ("length ratio", ".2f"),
+    "repetition": ("repetition", ".1%"),
+    "source_words_per_second": ("source words/s", ",.0f"),
+}
+
+
+def how_written(metric: str) -> tuple[str, str]:
+    """A metric's name for readers, and the format of its number."""
+    return WRITTEN.get(metric, (metric.replace("_", " "), ".4g"))
 
 
 @dataclass(frozen=True)
@@ -105,7 +85,7 @@ class Part:
         """Whether a row is a teacher, of which there is one run."""
         return bool(self.first(row).metrics["stage"] == "teacher")
 
-    def cells(self, row: str, columns: Sequence[Column] = COLUMNS) -> list[str]:
+    def cells(self, row: str, columns: Sequence[Column]) -> list[str]:
         """One row's numbers as they are written."""
         return [self._cell(row, column) for column in columns]
 
@@ -149,15 +129,34 @@ class Table:
         return Part(self.equal_time_runs, self.spec.baseline)
 
     @property
+    def cost(self) -> tuple[Column, ...]:
+        """The columns of the costs; where no texts are written, none of that speed."""
+        writes = "beam_1" in self.runs[0].metrics
+        return tuple(column for column in COST if writes or "/" not in column.metric)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """All columns of the first part."""
+        return (*self.spec.scores, *self.cost)
+
+    @property
+    def equal_time_columns(self) -> tuple[Column, ...]:
+        """Scores at equal training time, and what they took."""
+        scores = (c for c in self.spec.scores if c.at_equal_time and not c.difference)
+        steps = Column("steps", "steps", ",.0f", fixed=True)
+        return (*scores, steps, Column("seconds", SECONDS, ",.0f"))
+
+    @property
     def has_several_seeds(self) -> bool:
         """Whether a student's numbers are means."""
         return len(self.spec.seeds) > 1
 
     def best_student(self) -> str | None:
-        """The student with the highest mean BLEU at K=5."""
-        part = self.part
+        """The student with the best mean of the metric that the table names for that."""
+        part, best = self.part, self.spec.best
         students = [row for row in part.rows if not part.is_teacher(row)]
-        return max(students, key=lambda row: part.mean(row, "beam_5/bleu"), default=None)
+        choose = max if best.mode == "max" else min
+        return choose(students, key=lambda row: part.mean(row, best.metric), default=None)
 
     def notes(self) -> list[str]:
         """Each claim with its number, whether it holds or not; and how the scores were made."""
@@ -168,19 +167,34 @@ class Table:
                 f"Students: mean ± sample standard deviation over {len(self.spec.seeds)} seeds "
                 f"({seeds}), all of one teacher; Δ and claims are of means."
             )
+        return [*notes, self._scores_note(), self._cost_note()]
+
+    def _scores_note(self) -> str:
+        """How many texts were scored, and how the numbers were made."""
+        first = self.runs[0].metrics
+        note = f"Scores on {first['decoding']['sentences']:,} test sentences."
+        made = []
+        for key, signature in first.get("beam_1", {}).items():
+            name, separator, _ = key.partition("_signature")
+            if separator:
+                shown = {c.metric for c in self.spec.scores if c.metric.split("/")[-1] == name}
+                beam = f" (K={shown.pop().split('/')[-2][5:]})" if len(shown) == 1 else ""
+                made.append(f"{how_written(name)[0]}{beam}: {signature}")
+        further = first.get("further_tests", {}).items()
+        sizes = [f" {name}: {scores['sentences']:,} sentences." for name, scores in further]
+        return f"{note} {'; '.join(made)}{'.' if made else ''}".rstrip() + "".join(sizes)
+
+    def _cost_note(self) -> str:
+        """What speed and seconds are of."""
         first = self.runs[0].metrics
         decoding = first["decoding"]
-        notes.append(
-            f"Scores on {decoding['sentences']:,} test sentences. BLEU: "
-            f"{first['beam_1']['bleu_signature']}; chrF (K=5): {first['beam_5']['chrf_signature']}."
-        )
-        notes.append(
+        speed = (
             f"Words/s: source words, {decoding['threads']} thread(s), batches of "
             f"{decoding['batch_tokens']} tokens, {decoding['precision']}, on {first['machine']}; "
-            f"other rows may have trained beside it. Seconds include the training that a row "
-            f"starts from."
+            f"other rows may have trained beside it. "
         )
-        return notes
+        seconds = "Seconds include the training that a row starts from."
+        return (speed if "beam_1" in first else f"On {first['machine']}. ") + seconds
 
     def equal_time_note(self) -> str:
         """How the second part was made."""
@@ -193,17 +207,22 @@ class Table:
 
     def markdown(self) -> str:
         """The table and its notes."""
-        lines = [f"# {self.spec.title}", "", *self.part.markdown(COLUMNS), ""]
+        lines = [f"# {self.spec.title}", "", *self.part.markdown(self.columns), ""]
         lines += [f"- {note}" for note in self.notes()]
         if self.spec.equal_seconds:
-            lines += ["", f"## {EQUAL_TIME}", "", *self.equal_time.markdown(EQUAL_TIME_COLUMNS)]
+            lines += [
+                "",
+                f"## {EQUAL_TIME}",
+                "",
+                *self.equal_time.markdown(self.equal_time_columns),
+            ]
             lines += ["", f"- {self.equal_time_note()}"]
         return "\n".join([*lines, ""])
 
     def csv(self) -> str:
         """One line per run, every metric unrounded."""
         text = io.StringIO()
-        metrics = list(dict.fromkeys(column.metric for column in COLUMNS))
+        metrics = list(dict.fromkeys(column.metric for column in self.columns))
         metrics += ["steps"] if self.spec.equal_seconds else []
         writer = csv.writer(text)
         for number, (run, facts) in enumerate(self._runs_and_facts()):

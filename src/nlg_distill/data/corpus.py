@@ -8,11 +8,20 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Pair:
-    """A source text, its target text, and the place they were read from, for error messages."""
+    """A source text, its target text, and where they are from.
+
+    Args:
+        source: what is read; empty where a corpus has no sources, as in language modelling.
+        target: what is to be written.
+        place: where they were read from, for error messages.
+        group: the text that they are part of, such as a conversation, which no split may cut; empty
+            for a pair that stands alone.
+    """
 
     source: str
     target: str
     place: str = ""
+    group: str = ""
 
 
 @runtime_checkable

@@ -4,8 +4,9 @@ import random
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from nlg_distill.data.corpus import Pair
 from nlg_distill.errors import UserError
@@ -22,11 +23,13 @@ class Cleaning:
         max_words: longest source or target, counted between spaces.
         max_characters: the same for scripts without spaces.
         drop_bad_lines: leave out empty and overlong texts and count them, instead of stopping.
+        without_source: the corpus has targets alone, and a source is a bad line.
     """
 
     max_words: int
     max_characters: int
     drop_bad_lines: bool
+    without_source: bool = False
 
     def __call__(self, pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
         """Pairs without surrounding space, bad lines and exact duplicates, and what was left out.
@@ -38,7 +41,7 @@ class Cleaning:
         kept: dict[tuple[str, str], Pair] = {}
         for raw in pairs:
             counts["raw"] += 1
-            pair = Pair(raw.source.strip(), raw.target.strip(), raw.place)
+            pair = replace(raw, source=raw.source.strip(), target=raw.target.strip())
             if problem := self._problem(pair):
                 if not self.drop_bad_lines:
                     raise UserError(
@@ -51,7 +54,10 @@ class Cleaning:
         return list(kept.values()), dict(counts)
 
     def _problem(self, pair: Pair) -> str | None:
-        for side, text in [("source", pair.source), ("target", pair.target)]:
+        if self.without_source and pair.source:
+            return "unexpected source: data.cleaning.without_source=true is for targets alone"
+        sides = [("source", pair.source), ("target", pair.target)]
+        for side, text in sides[1 if self.without_source else 0 :]:
             if not text:
                 return f"empty {side}"
             if len(text) > self.max_characters:
@@ -83,30 +89,55 @@ class Splitting:
     def __call__(self, pairs: Sequence[Pair]) -> Splits:
         """Train, validation and test, disjoint.
 
-        Held-out pairs are taken from those whose source and whose target occur once in the whole
-        corpus: each is a connected component of its own, so none straddles two splits.
+        Held-out pairs are taken from those whose source, if there is one, and whose target occur
+        once in the whole corpus: none shares a text with another split. Groups are held out as a
+        whole; what of a held-out group is not such a pair, or more than was asked for, is in no
+        split.
 
         Raises:
             UserError: if too few pairs are left to train on.
         """
-        sources = Counter(pair.source for pair in pairs)
-        targets = Counter(pair.target for pair in pairs)
-        alone = [i for i, p in enumerate(pairs) if sources[p.source] == targets[p.target] == 1]
+        units = _units(pairs)
+        random.Random(self.seed).shuffle(units)
+        rest = iter(units)
+        test, validation = _take(rest, self.test), _take(rest, self.validation)
+        held = {*test, *validation}
+        groups = {pairs[i].group for i in held} - {""}
+        train = [p for i, p in enumerate(pairs) if i not in held and p.group not in groups]
         held_out = self.validation + self.test
-        if len(alone) < held_out or len(pairs) < 2 * held_out:
+        if len(held) < held_out or len(train) < held_out:
+            count = sum(len(unit) for unit in units)
+            whole = " in whole groups" if groups else ""
             raise UserError(
-                f"of {len(pairs)} pairs, {len(alone)} occur once on both sides: too few to hold "
-                f"out validation={self.validation} + test={self.test}, and as many pairs must be "
-                f"left to train on. Lower data.splitting.test and data.splitting.validation, or "
-                f"give more text."
+                f"of {len(pairs)} pairs, {count} occur once on both sides: too few to hold "
+                f"out validation={self.validation} + test={self.test}{whole}, and as many pairs "
+                f"must be left to train on. Lower data.splitting.test and "
+                f"data.splitting.validation, or give more text."
             )
-        random.Random(self.seed).shuffle(alone)
-        test, validation = set(alone[: self.test]), set(alone[self.test : held_out])
         return {
-            "train": [p for i, p in enumerate(pairs) if i not in test and i not in validation],
+            "train": train,
             "validation": [pairs[i] for i in sorted(validation)],
             "test": [pairs[i] for i in sorted(test)],
         }
+
+
+def _units(pairs: Sequence[Pair]) -> list[list[int]]:
+    """Numbers of the pairs whose texts occur once, those of a group together."""
+    sources = Counter(pair.source for pair in pairs if pair.source)
+    targets = Counter(pair.target for pair in pairs)
+    units: dict[str | int, list[int]] = {}
+    for i, pair in enumerate(pairs):
+        if sources.get(pair.source, 1) == targets[pair.target] == 1:
+            units.setdefault(pair.group or i, []).append(i)
+    return list(units.values())
+
+
+def _take(units: Iterator[list[int]], count: int) -> list[int]:
+    """The first `count` numbers out of whole units."""
+    taken: list[int] = []
+    while len(taken) < count and (unit := next(units, None)):
+        taken += unit
+    return taken[:count]
 
 
 def normalise(text: str) -> str:
@@ -114,38 +145,44 @@ def normalise(text: str) -> str:
     return _NOT_WORD.sub(" ", text.lower()).strip()
 
 
-def hygiene_report(splits: Splits, cleaned: dict[str, int]) -> dict[str, object]:
+def _normalised(pair: Pair) -> tuple[str | None, str]:
+    """Both sides after `normalise`; None where there is no source."""
+    return normalise(pair.source) if pair.source else None, normalise(pair.target)
+
+
+def hygiene_report(splits: Splits, cleaned: dict[str, int]) -> dict[str, dict[str, Any]]:
     """Counts, lengths and overlaps of the splits, as plain data.
 
     `near_duplicates` counts held-out pairs that meet the training split after `normalise`: on the
-    source side, on the target side, and as a whole pair.
+    source side, on the target side, and as a whole pair. A source that is not there meets none.
     """
     train = splits["train"]
-    train_sources = {normalise(pair.source) for pair in train}
-    train_targets = {normalise(pair.target) for pair in train}
-    train_pairs = {(normalise(pair.source), normalise(pair.target)) for pair in train}
-    report: dict[str, object] = {"cleaning": cleaned}
+    train_pairs = {_normalised(pair) for pair in train}
+    train_sources = {source for source, _ in train_pairs} - {None}
+    train_targets = {target for _, target in train_pairs}
+    report: dict[str, dict[str, Any]] = {"cleaning": cleaned}
     for name, pairs in splits.items():
-        facts: dict[str, object] = {
+        facts: dict[str, Any] = {
             "pairs": len(pairs),
             "source": _lengths([pair.source for pair in pairs]),
             "target": _lengths([pair.target for pair in pairs]),
         }
         if name != "train":
-            both = [(normalise(pair.source), normalise(pair.target)) for pair in pairs]
+            both = [_normalised(pair) for pair in pairs]
             facts["near_duplicates_in_train"] = {
                 "source": sum(source in train_sources for source, _ in both),
                 "target": sum(target in train_targets for _, target in both),
                 "pair": sum(pair in train_pairs for pair in both),
             }
-            facts["exact_duplicates_in_train"] = _exact_overlap(train, pairs)
+            facts["exact_duplicates_in_train"] = len(pairs) - len(apart_from(train, pairs))
         report[name] = facts
     return report
 
 
-def _exact_overlap(train: Sequence[Pair], held_out: Sequence[Pair]) -> int:
-    sources, targets = {p.source for p in train}, {p.target for p in train}
-    return sum(p.source in sources or p.target in targets for p in held_out)
+def apart_from(train: Sequence[Pair], pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs that share neither their source nor their target with a training pair."""
+    sources, targets = {p.source for p in train} - {""}, {p.target for p in train}
+    return [p for p in pairs if p.source not in sources and p.target not in targets]
 
 
 def _lengths(texts: Sequence[str]) -> dict[str, float | int]:

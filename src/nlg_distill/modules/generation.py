@@ -42,6 +42,7 @@ class GenerationModule(L.LightningModule):
         *,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
+        writes: bool = True,
     ) -> None:
         """Keeps what the training needs.
 
@@ -51,6 +52,7 @@ class GenerationModule(L.LightningModule):
             objective: the terms of the loss; plain maximum likelihood if not given.
             optimizer: makes an optimizer of parameters; not needed to evaluate.
             schedule: makes a learning-rate schedule of the optimizer, one step per update.
+            writes: whether texts are written for validation, where there are sources.
         """
         super().__init__()
         self.model = model
@@ -58,6 +60,7 @@ class GenerationModule(L.LightningModule):
         self.special = special
         self.optimizer = optimizer
         self.schedule = schedule
+        self.writes = writes
         self.register_buffer("step_tokens", torch.zeros((), dtype=torch.long), persistent=False)
         self.register_buffer("tokens_trained_on", torch.zeros_like(self.step_tokens), False)
         self.register_buffer("validation_nll", torch.zeros(2), persistent=False)
@@ -153,9 +156,11 @@ class GenerationModule(L.LightningModule):
         self.no_ops.load_state_dict(checkpoint["no_ops"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, list[Hypothesis]]:
-        """The text that greedy search finds for each source, and the loss on the gold text."""
+        """The text that greedy search finds for each source; counts the loss on the gold text."""
         values = nll(self.model(batch).logits, batch.labels)
         self.validation_nll += torch.stack([values.sum(), batch.num_target_tokens])
+        if not self.writes:
+            return {"hypotheses": []}
         found = greedy_search(self.model, batch.source_ids, batch.source_mask, self.special)
         return {"hypotheses": [hypotheses[0] for hypotheses in found]}
 

@@ -1,7 +1,7 @@
 """Stage: raw text to clean, split pairs and the report on them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,23 @@ def build(
     raw = settings["corpus"].read(session.downloads)
     pairs, cleaned = settings["cleaning"](track(raw, "read the corpus", None))
     splits = settings["splitting"](pairs)
+    if beside := len(pairs) - sum(map(len, splits.values())):
+        cleaned["beside held-out texts of their group"] = beside
     for name, members in splits.items():
-        with (out / f"{name}.jsonl").open("w", encoding="utf-8") as file:
-            for pair in members:
-                row = {"source": pair.source, "target": pair.target}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        write_split(out, name, members)
     write_json(out / "hygiene.json", hygiene_report(splits, cleaned))
 
 
+def write_split(folder: Path, name: str, pairs: Sequence[Pair]) -> None:
+    """Writes pairs so that `load_split` finds them."""
+    with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
+        for pair in pairs:
+            row = {"source": pair.source, "target": pair.target}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
 def load_split(corpus: Path, name: str) -> list[Pair]:
-    """The pairs of `train`, `validation` or `test`."""
+    """The pairs of `train`, `validation` or `test`, or of a further test set in its own folder."""
     with (corpus / f"{name}.jsonl").open(encoding="utf-8") as file:
         return [Pair(**json.loads(line)) for line in file]
 

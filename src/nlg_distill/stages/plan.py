@@ -15,6 +15,7 @@ from nlg_distill.init.experiment import refuse_other_structure
 from nlg_distill.stages.models import build_model
 from nlg_distill.stages.sources import LIVE, teacher_role
 from nlg_distill.store import Stage
+from nlg_distill.tasks import TRANSLATION, Task
 from nlg_distill.teachers.preflight import refuse_impossible
 
 AXES = ("experiment", "init", "targets", "loss", "wrapper")
@@ -28,6 +29,7 @@ class Plan:
     tokenizer: Stage
     subject: Stage
     scores: Stage
+    further_tests: Stage | None = None
 
 
 def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
@@ -48,6 +50,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     text = {"corpus": corpus, "tokenizer": tokenizer}
     subject = _teacher(cfg, text) if cfg.stage == "teacher" else _student(cfg, text, overrides)
     compared = _teachers(cfg, text) if _needs_teacher(cfg) else {}
+    further = _further_tests(cfg, corpus)
     scores = Stage(
         name="scores",
         version=1,
@@ -55,11 +58,51 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
             **_plain(cfg, "scoring"),
             "precision": cfg.trainer.precision,
             **(_together(cfg) if compared else {}),
+            **_task(cfg),
+            **({"further_tests": list(cfg.data.further_tests)} if further else {}),
         },
         builder="nlg_distill.stages.scores.build",
-        parents={**text, "model": subject, **compared},
+        parents={**text, "model": subject, **compared, **further},
     )
-    return Plan(corpus, tokenizer, subject, scores)
+    return Plan(corpus, tokenizer, subject, scores, further.get("further_tests"))
+
+
+def _further_tests(cfg: DictConfig, corpus: Stage) -> dict[str, Stage]:
+    """The stage of the further test sets, by its role; nothing where there are none.
+
+    No model depends on it: one that is trained is scored on a new test set as it is.
+    """
+    if not cfg.data.get("further_tests"):
+        return {}
+    if wrong := [name for name in cfg.data.further_tests if not str(name).isidentifier()]:
+        raise UserError(
+            f"data.further_tests.{wrong[0]}: a test set's name is of letters, digits and _"
+        )
+    stage = Stage(
+        name="further_tests",
+        version=1,
+        config=_plain(cfg.data, "further_tests", "cleaning"),
+        builder="nlg_distill.stages.further_tests.build",
+        parents={"corpus": corpus},
+    )
+    return {"further_tests": stage}
+
+
+def _task(cfg: DictConfig) -> dict[str, Any]:
+    """The task; nothing where it is left as it is without settings, which is translation."""
+    task = _plain(cfg.task)
+    return {"task": task} if task != TRANSLATION else {}
+
+
+def _watched(cfg: DictConfig) -> dict[str, Any]:
+    """What of the task a training depends on: of its metrics, the one that picks the weights."""
+    chosen = _task(cfg)
+    task = chosen.get("task", {})
+    if "metrics" in task:
+        monitor = task.get("monitor", Task.monitor)
+        kept = {name: m for name, m in task["metrics"].items() if f"val/{name}" == monitor}
+        task["metrics"] = kept
+    return chosen
 
 
 def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -> Stage:
@@ -71,6 +114,7 @@ def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -
             "training": _plain(cfg)["teacher_training"],
             "loss": _plain(cfg)["teacher_loss"],
             "seed": cfg.teacher_seed if seed is None else seed,
+            **_watched(cfg),
             **_trainer(cfg),
         },
         builder="nlg_distill.stages.training.build_teacher",
@@ -165,6 +209,7 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
             "loss": plain["loss"],
             "seed": cfg.seed,
             **needs,
+            **_watched(cfg),
             **_trainer(cfg),
         },
         builder="nlg_distill.stages.training.build_student",

@@ -1,29 +1,29 @@
-"""Stage: what a model is worth on the test split."""
+"""Stage: what a model is worth on the test split, and on further test sets."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import instantiate
 
-from nlg_distill.data.batch import Example
+from nlg_distill.data.batch import Batch
+from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.errors import UserError, require_positive
-from nlg_distill.metrics import (
-    likelihood,
-    mode_probability,
-    num_parameters,
-    text_scores,
-    write_texts,
-)
+from nlg_distill.metrics import likelihood, mode_probability, num_parameters, write_texts
+from nlg_distill.models import GenerationModel
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.models import WEIGHTS, autocast, load_model
 from nlg_distill.stages.sources import LIVE, open_models
-from nlg_distill.stages.tokenizer import load_tokenizer
+from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import write_json
+from nlg_distill.tasks import TRANSLATION, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,36 +56,26 @@ def build(
     scoring = config["scoring"]
     torch.set_num_threads(scoring["threads"])
     tokenizer = load_tokenizer(parents["tokenizer"])
+    task: Task = instantiate(config.get("task", TRANSLATION), _convert_="all")
     pairs = load_split(parents["corpus"], "test")
-    sources, references = [p.source for p in pairs], [p.target for p in pairs]
-    ids = zip(tokenizer.encode(sources), tokenizer.encode(references), strict=True)
-    examples = [Example(i, source, target) for i, (source, target) in enumerate(ids)]
     device = session.device
-    batches = fixed_batches(examples, tokenizer.special, scoring["batch_tokens"], device)
-    words = sum(len(source.split()) for source in sources)
     model = load_model(parents["model"]).to(device)
-
-    result: dict[str, Any] = {}
-    texts: dict[int, list[str]] = {}
+    score = partial(_score, model, tokenizer=tokenizer, task=task, scoring=scoring, device=device)
     with torch.inference_mode(), autocast(config["precision"], device):
-        for beam_size in scoring["beam_sizes"]:
-            best, seconds = write_texts(model, batches, tokenizer.special, beam_size=beam_size)
-            texts[beam_size] = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
-            result[f"beam_{beam_size}"] = {
-                **text_scores(texts[beam_size], references),
-                "source_words_per_second": words / seconds,
-            }
-            if beam_size == 1:
-                result["mode_probability"] = mode_probability(list(best.values()))
-        result |= likelihood(model, batches, references)
-        widest = scoring["beam_sizes"][-1]
-        compared = texts[widest]
-        if "teacher" in parents:
+        result, written = score(pairs)
+        compared = written
+        if "teacher" in parents and task.writes:
             source = open_models(config.get("teacher", LIVE), parents, tokenizer)
             source.to(device)
             assert source.model is not None, "a source that runs models can write"
+            batches = _batches(pairs, tokenizer, scoring, device)
+            widest = scoring["beam_sizes"][-1]
             best, _ = write_texts(source.model, batches, tokenizer.special, beam_size=widest)
             compared = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
+        further = {}
+        for name in config.get("further_tests", ()):
+            others = load_split(parents["further_tests"], name)
+            further[name] = score(others)[0] | {"sentences": len(others)}
     training = json.loads((parents["model"] / "training.json").read_text())
     result |= {"parameters": num_parameters(model), **training}
     result["megabytes"] = (parents["model"] / WEIGHTS).stat().st_size / 1e6
@@ -99,8 +89,64 @@ def build(
     result["artifacts"] = {
         role: f"{path.parent.name}/{path.name}" for role, path in parents.items()
     }
-    with (out / "samples.jsonl").open("w", encoding="utf-8") as file:
-        for pair, teacher_text, text in zip(pairs, compared, texts[widest], strict=True):
-            row = {"source": pair.source, "gold": pair.target, "teacher": teacher_text}
-            file.write(json.dumps(row | {"student": text}, ensure_ascii=False) + "\n")
+    if further:
+        result["further_tests"] = further
+    _write_samples(out / "samples.jsonl", pairs, compared, written)
     write_json(out / "result.json", result)
+
+
+def result_paths(task: Task, beam_sizes: Sequence[int], further_tests: Iterable[str]) -> list[str]:
+    """Where `result.json` holds numbers and signatures, such as `beam_5/bleu`."""
+    names = [*task.metrics, "source_words_per_second"] if task.writes else []
+    scores = [f"beam_{size}/{name}" for size in beam_sizes for name in names]
+    scores += ["perplexity", "bits_per_byte", *(["mode_probability"] if task.writes else [])]
+    further = [f"further_tests/{name}/{path}" for name in further_tests for path in scores]
+    facts = [f"best_validation_{task.monitor.removeprefix('val/')}", "steps", "training_seconds"]
+    facts += ["total_training_seconds", "training_pairs", "parameters", "megabytes"]
+    return scores + further + facts
+
+
+def _score(
+    model: GenerationModel,
+    pairs: Sequence[Pair],
+    *,
+    tokenizer: Tokenizer,
+    task: Task,
+    scoring: Mapping[str, Any],
+    device: torch.device,
+) -> tuple[dict[str, Any], list[str]]:
+    """What a model is worth on these pairs, and its texts at the last beam, if it writes any."""
+    sources, references = [p.source for p in pairs], [p.target for p in pairs]
+    words = sum(len(source.split()) for source in sources)
+    batches = _batches(pairs, tokenizer, scoring, device)
+    result: dict[str, Any] = {}
+    texts: list[str] = []
+    for beam_size in scoring["beam_sizes"] if task.writes else ():
+        best, seconds = write_texts(model, batches, tokenizer.special, beam_size=beam_size)
+        texts = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
+        result[f"beam_{beam_size}"] = {
+            **task.score(texts, references, sources),
+            "source_words_per_second": words / seconds,
+        }
+        if beam_size == 1:
+            result["mode_probability"] = mode_probability(list(best.values()))
+    return result | likelihood(model, batches, references), texts
+
+
+def _batches(
+    pairs: Sequence[Pair], tokenizer: Tokenizer, scoring: Mapping[str, Any], device: torch.device
+) -> list[Batch]:
+    examples = encode_pairs(pairs, tokenizer)
+    return fixed_batches(examples, tokenizer.special, scoring["batch_tokens"], device)
+
+
+def _write_samples(
+    path: Path, pairs: Sequence[Pair], compared: Sequence[str], written: Sequence[str]
+) -> None:
+    """Source and gold text; the teacher's and the model's own, if any were written."""
+    with path.open("w", encoding="utf-8") as file:
+        for i, pair in enumerate(pairs):
+            row = {"source": pair.source, "gold": pair.target}
+            if written:
+                row |= {"teacher": compared[i], "student": written[i]}
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")

@@ -12,11 +12,11 @@ from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from nlg_distill.callbacks import (
-    BleuOnValidation,
     ProcessSettings,
     ProgressCallback,
     ReseedEveryEpoch,
     Stopwatch,
+    TextsOnValidation,
 )
 from nlg_distill.data.batch import Example
 from nlg_distill.data.corpus import Pair
@@ -32,6 +32,7 @@ from nlg_distill.stages.sources import open_source
 from nlg_distill.stages.teacher_text import training_pairs
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import write_json
+from nlg_distill.tasks import TRANSLATION, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +42,8 @@ class Training:
     Args:
         max_steps: optimizer steps, a multiple of `validate_every`.
         validate_every: steps between validations; a killed training goes on from the last one.
-        patience: validations without a better BLEU after which training stops.
-        validation_pairs: how many validation pairs BLEU is measured on.
+        patience: validations without a better `monitor` of the task after which training stops.
+        validation_pairs: how many validation pairs are scored.
         batch_tokens: bound of a micro-batch of one device, padding included.
         max_tokens: training pairs with a longer side are left out, and counted.
         accumulate_grad_batches: micro-batches per optimizer step.
@@ -94,6 +95,7 @@ def build_teacher(
         Objective(instantiate(config["loss"], _convert_="all")),
         optimizer=training.optimizer,
         schedule=training.schedule,
+        writes=_task(config).writes,
     )
     pairs = load_split(parents["corpus"], "train")
     _fit(module, pairs, training, tokenizer, config, parents, out, session)
@@ -110,7 +112,7 @@ def build_student(
     pairs = training_pairs(parents, targets)
     source = open_source(config, parents, pairs, tokenizer)
     module = DistillModule(
-        StudentModule(model, tokenizer.special),
+        StudentModule(model, tokenizer.special, writes=_task(config).writes),
         source,
         targets,
         Objective(instantiate(config["loss"], _convert_="all")),
@@ -118,6 +120,12 @@ def build_student(
         schedule=training.schedule,
     )
     _fit(module, pairs, training, tokenizer, config, parents, out, session)
+
+
+def _task(config: Mapping[str, Any]) -> Task:
+    """What the best weights are picked by."""
+    task: Task = instantiate(config.get("task", TRANSLATION), _convert_="all")
+    return task
 
 
 def _seconds_before(parents: Mapping[str, Path]) -> float:
@@ -147,6 +155,7 @@ def _fit(
     session: Session,
 ) -> None:
     """Trains the module, goes on from a checkpoint if there is one, and keeps the best weights."""
+    task = _task(config)
     train = _short_enough(pairs, tokenizer, training.max_tokens)
     validation = load_split(parents["corpus"], "validation")[: training.validation_pairs]
     data = TextDataModule(
@@ -160,8 +169,8 @@ def _fit(
     best = ModelCheckpoint(
         out / "work",
         filename="best",
-        monitor="val/bleu",
-        mode="max",
+        monitor=task.monitor,
+        mode=task.mode,
         save_weights_only=True,
         enable_version_counter=False,
     )
@@ -169,19 +178,20 @@ def _fit(
     callbacks = [
         ProcessSettings(training.threads),
         ReseedEveryEpoch(config["seed"]),
-        BleuOnValidation(tokenizer, [pair.target for pair in validation]),
+        *([TextsOnValidation(tokenizer, validation, task.watched)] if task.writes else []),
         best,
-        EarlyStopping("val/bleu", mode="max", patience=training.patience),
+        EarlyStopping(task.monitor, mode=task.mode, patience=training.patience),
         stopwatch,
-        ProgressCallback(training.max_steps, out.parent.name),
+        ProgressCallback(training.max_steps, out.parent.name, task.monitor),
     ]
     end = _run_to_its_end(module, data, training, callbacks, out, session)
     best_weights = torch.load(out / "work" / "best.ckpt", weights_only=True)["state_dict"]
     module.load_state_dict(best_weights)
     save_model(module.model, parents["tokenizer"], out)
     seconds = end["callbacks"][stopwatch.state_key]["seconds"]
+    watched = task.monitor.removeprefix("val/")
     facts = {
-        "best_validation_bleu": float(end["callbacks"][best.state_key]["best_model_score"]),
+        f"best_validation_{watched}": float(end["callbacks"][best.state_key]["best_model_score"]),
         "steps": end["global_step"],
         "training_seconds": round(seconds, 1),
         "total_training_seconds": round(_seconds_before(parents) + seconds, 1),
