@@ -52,7 +52,7 @@ def take_over(student: GenerationModel, teacher: GenerationModel, layers: Sequen
     copied = {}
     for name, parameter in wanted.items():
         layer = student.LAYER.search(name)
-        source = name if layer is None else student.LAYER.sub(str(layers[int(layer[0])]), name)
+        source = name if layer is None else student.LAYER.sub(str(layers[int(layer[0])]), name, 1)
         if source not in given:
             raise UserError(f"init.layers={list(layers)}: the teacher has no {source}")
         if given[source].shape != parameter.shape:
