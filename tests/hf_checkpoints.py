@@ -4,13 +4,11 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may ask a hub
 
-import pytest
 import torch
+import transformers
 
-transformers = pytest.importorskip("transformers")
-
-from nlg_distill.data.batch import SpecialIds  # noqa: E402
-from nlg_distill.models import HFCausal, HFSeq2Seq  # noqa: E402
+from nlg_distill.data.batch import SpecialIds
+from nlg_distill.models import HFCausal, HFSeq2Seq
 
 VOCAB = 23
 BART = dict(
@@ -94,3 +92,70 @@ def theirs(family, folder, **options):
     """The model as transformers opens it."""
     auto = "AutoModelForSeq2SeqLM" if family in SEQ2SEQ else "AutoModelForCausalLM"
     return getattr(transformers, auto).from_pretrained(folder, **options).eval()
+
+
+BYTE_TOKENS = 256
+GGUF_TOKENS = BYTE_TOKENS + 2 + 3
+
+
+def make_gguf(file, network):
+    """Writes a Llama of transformers as llama.cpp would, with a tokenizer of bytes and two merges.
+
+    The linear maps of the feed-forward part are quantised to eight bits.
+    """
+    import gguf
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    config, writer = network.config, gguf.GGUFWriter(file, "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    tokens = [*bytes_to_unicode().values(), "ab", "abc", "<|im_start|>", "<|im_end|>", "<unk>"]
+    assert len(tokens) == config.vocab_size == GGUF_TOKENS
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * (len(tokens) - 3) + [3] * 3)
+    writer.add_token_merges(["a b", "ab c"])
+    writer.add_bos_token_id(BYTE_TOKENS + 2)
+    writer.add_eos_token_id(BYTE_TOKENS + 3)
+    writer.add_pad_token_id(BYTE_TOKENS + 3)
+    writer.add_add_bos_token(False)
+    heads = {"q": config.num_attention_heads, "k": config.num_key_value_heads}
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, value in network.state_dict().items():
+        array, place = value.numpy(), names.get_name(name, try_suffixes=(".weight",))
+        for part, count in heads.items():
+            if f"{part}_proj" in name:  # llama.cpp turns neighbours, transformers halves
+                array = array.reshape(count, 2, -1, array.shape[1]).swapaxes(1, 2)
+                array = array.reshape(value.shape).copy()
+        if ".mlp." in name:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(place, gguf.quants.quantize(array, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(place, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def quantisable():
+    """A Llama whose sizes fit blocks of quantised numbers."""
+    sizes = dict(
+        hidden_size=32, intermediate_size=64, num_attention_heads=4, tie_word_embeddings=False
+    )
+    config = transformers.LlamaConfig(
+        **LLAMA | sizes | dict(vocab_size=GGUF_TOKENS, num_key_value_heads=2)
+    )
+    network = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return network.eval()

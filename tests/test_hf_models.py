@@ -1,6 +1,7 @@
 """Models of transformers: their own loss and logits, their steps, their parameters."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -9,7 +10,6 @@ from hf_checkpoints import CAUSAL, FAMILIES, SEQ2SEQ, VOCAB, make_checkpoint, op
 from nlg_distill.data.batch import Example, collate
 from nlg_distill.decoding import LengthLimit, beam_search, sample
 from nlg_distill.losses import nll
-from nlg_distill.models import HFCausal, HFSeq2Seq
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +39,15 @@ def model(family, folder):
     return opened(family, folder)
 
 
-def examples(special, family="bart"):
+def examples(special, family):
     """Ragged on both sides; a language model's source may be empty."""
     text = [i for i in range(VOCAB) if i not in (special.pad, special.begin, special.end)]
     lengths = [(1, 5), (6, 1), (3, 0), (4, 7), (2, 2)]
     if family in CAUSAL:
         lengths.append((0, 4))
-    rows = []
+    rows, generator = [], torch.Generator().manual_seed(0)
     for number, (source, target) in enumerate(lengths):
-        drawn = torch.randint(len(text), (source + target,)).tolist()
+        drawn = torch.randint(len(text), (source + target,), generator=generator).tolist()
         ids = [text[i] for i in drawn]
         rows.append(Example(number, ids[:source], ids[source:]))
     return rows
@@ -110,7 +110,9 @@ def test_nll_of_a_batch_is_that_of_transformers_with_padding(model, folder, batc
 
 
 @torch.no_grad()
-def test_the_projection_is_a_linear_map_that_gives_the_models_own_logits(model, batch, folder, family):
+def test_the_projection_is_a_linear_map_that_gives_the_models_own_logits(
+    model, batch, folder, family
+):
     output = model(batch)
     weight, bias = output.projection.weight, output.projection.bias
     fused = output.hidden @ weight.T + (0 if bias is None else bias)
@@ -137,7 +139,9 @@ def test_step_by_step_equals_parallel(model, batch):
 
 @pytest.mark.parametrize("seed", range(2))
 @torch.no_grad()
-def test_steps_of_many_hypotheses_equal_parallel_whatever_their_parents(model, batch, special, seed):
+def test_steps_of_many_hypotheses_equal_parallel_whatever_their_parents(
+    model, batch, special, seed
+):
     generator = torch.Generator().manual_seed(seed)
     sources = torch.arange(len(batch.labels))
     state = model.start(batch.source_ids, batch.source_mask)
@@ -209,10 +213,112 @@ def test_beams_and_samples_are_written(model, batch, special):
     limit = LengthLimit(ratio=0.5, extra=5)
     inputs = (model, batch.source_ids, batch.source_mask, special)
     found = beam_search(*inputs, beam_size=3, num_hypotheses=2, limit=limit)
-    drawn = sample(*inputs, generator=torch.Generator().manual_seed(1), num_hypotheses=2, limit=limit)
+    drawn = sample(
+        *inputs, generator=torch.Generator().manual_seed(1), num_hypotheses=2, limit=limit
+    )
     assert [len(texts) for texts in found] == [2] * len(batch.labels)
     for texts, example in zip([*found, *drawn], [*range(len(batch.labels))] * 2, strict=True):
-        one = collate([Example(0, batch.source_ids[example, batch.source_mask[example]][:-1].tolist(), texts[0].token_ids)], special)
+        one = collate(
+            [
+                Example(
+                    0,
+                    batch.source_ids[example, batch.source_mask[example]][:-1].tolist(),
+                    texts[0].token_ids,
+                )
+            ],
+            special,
+        )
         own = -nll(model(one).logits, one.labels).sum().item()
         if texts[0].ended:
             assert texts[0].log_prob == pytest.approx(own, abs=1e-3)
+
+
+# Inner states.
+
+
+def alone(network, example, special, family):
+    """What transformers says inside of one example, by side, without padding or gaps."""
+    inside = dict(output_hidden_states=True, output_attentions=True)
+    if family in SEQ2SEQ:
+        ids = torch.tensor([[*example.source_ids, special.end]])
+        read = torch.tensor([[special.begin, *example.target_ids]])
+        return network(input_ids=ids, decoder_input_ids=read, **inside)
+    prompt = list(example.source_ids) or [special.begin]
+    return network(input_ids=torch.tensor([[*prompt, *example.target_ids]]), **inside)
+
+
+@torch.no_grad()
+def test_hidden_states_are_those_of_transformers(model, folder, batch, special, family):
+    network = theirs(family, folder, attn_implementation="eager")
+    found = model(batch).features
+    names = {f"{side}{layer}" for side, layer in product(("encoder", "decoder"), ("", ".0"))}
+    assert set(found.hidden_states) == names
+    assert not found.attentions
+    assert not found.values
+    for row, example in enumerate(examples(special, family)):
+        own, text = alone(network, example, special, family), len(example.target_ids) + 1
+        if family in SEQ2SEQ:
+            layers = {"encoder": own.encoder_hidden_states, "decoder": own.decoder_hidden_states}
+            first, source = 0, len(example.source_ids) + 1
+        else:
+            layers = {"encoder": own.hidden_states, "decoder": own.hidden_states}
+            source = len(example.source_ids)
+            first = max(source - 1, 0)
+        for name, number in (("", -1), (".0", 1)):
+            wanted = layers["decoder"][number][0, first : first + text]
+            states = found.hidden_states[f"decoder{name}"][row, :text]
+            torch.testing.assert_close(states, wanted, rtol=1e-4, atol=1e-5)
+            wanted = layers["encoder"][number][0, :source]
+            states = found.hidden_states[f"encoder{name}"][row]
+            torch.testing.assert_close(states[:source], wanted, rtol=1e-4, atol=1e-5)
+            if family in CAUSAL and source:  # the end, which is not read
+                torch.testing.assert_close(states[source], wanted[-1], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_attentions_are_those_of_transformers_on_request(folder, batch, special, family):
+    model = opened(family, folder, attentions=True)
+    network = theirs(family, folder, attn_implementation="eager")
+    found = model(batch).features.attentions
+    torch.testing.assert_close(
+        model(batch).logits, opened(family, folder)(batch).logits, rtol=1e-4, atol=1e-5
+    )
+    sides = ("encoder", "decoder", "cross") if family in SEQ2SEQ else ("cross",)
+    assert set(found) == {f"{side}{n}" for side, n in product(sides, ("", ".0", ".1"))}
+    width = batch.source_ids.shape[1]
+    for row, example in enumerate(examples(special, family)):
+        own, text = alone(network, example, special, family), len(example.target_ids) + 1
+        if family in SEQ2SEQ:
+            wanted = {
+                "encoder": own.encoder_attentions[1][0],
+                "decoder": own.decoder_attentions[1][0],
+                "cross": own.cross_attentions[1][0],
+            }
+            for side, rows in wanted.items():
+                ours = found[side][row, :, : rows.shape[1]]
+                torch.testing.assert_close(ours[..., : rows.shape[2]], rows, rtol=1e-4, atol=1e-5)
+                assert (ours[..., rows.shape[2] :] == 0).all()
+            continue
+        first = max(len(example.source_ids) - 1, 0)
+        rows = own.attentions[1][0, :, first : first + text]
+        ours = found["cross"][row, :, :text]
+        close = dict(rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(ours.sum(-1), torch.ones(ours.shape[:2]), **close)
+        torch.testing.assert_close(ours[..., :first], rows[..., :first], **close)
+        assert (ours[..., first:width] == 0).all()
+        torch.testing.assert_close(ours[..., width : width + text], rows[..., first:], **close)
+
+
+def test_half_precision_runs_and_is_near(model, batch):
+    exact = model(batch).logits
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(batch).logits.float()
+        state = model.start(batch.source_ids, batch.source_mask)
+        first, state = model.step(batch.decoder_input_ids[:, :1], state)
+        second, _ = model.step(batch.decoder_input_ids[:, 1:2], state)
+        steps = torch.cat([first.logits, second.logits], dim=1).float()
+    spread = exact.std().item()
+    assert (logits - exact).abs().mean() < 0.03 * spread
+    assert (steps - exact[:, :2]).abs().mean() < 0.03 * spread
+    logits.logsumexp(-1).sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

@@ -39,12 +39,13 @@ class OutputProjection(nn.Module):
     @property
     def weight(self) -> Float[Tensor, "vocab hidden"]:
         """The output embeddings."""
-        return self.head.weight[: self.vocab_size]
+        weight: Tensor = self.head.weight
+        return weight[: self.vocab_size]
 
     @property
     def bias(self) -> Float[Tensor, " vocab"] | None:
         """What is added to logits, if anything."""
-        bias = self.head.bias
+        bias: Tensor | None = self.head.bias
         if self.extra_bias is not None:
             bias = self.extra_bias[0] if bias is None else bias + self.extra_bias[0]
         return None if bias is None else bias[: self.vocab_size]
@@ -95,7 +96,7 @@ class HFModel(GenerationModel):
             raise UserError("give either path, of a checkpoint, or config, for random parameters")
         if path is None and lora is not None:
             raise UserError("lora adapts a checkpoint, and config makes a random model: give path")
-        self.vocab_size, self.attentions, self.adapted = vocab_size, attentions, lora is not None
+        self.vocab_size, self.attentions, self.adapted = vocab_size, attentions, False
         options = {"attn_implementation": "eager"} if attentions else {}
         self.network = self._network(path, config, options)
         self._refuse_other_head(path)
@@ -139,7 +140,7 @@ class HFModel(GenerationModel):
         import peft
 
         try:
-            self.network = peft.get_peft_model(self.network, lora)
+            self.network, self.adapted = peft.get_peft_model(self.network, lora), True
         except ValueError as error:
             raise UserError(f"lora: {error}") from error
         if type(self.inner.get_output_embeddings()) is not nn.Linear:

@@ -97,7 +97,7 @@ class HFCausal(HFModel):
         )
         rows = {"mask": seen, "next": torch.full_like(last, BEGIN)}
         after = CachedState(said.cache, rows, state.beam)
-        return self._output(hidden[:, 0].unflatten(0, token_ids.shape)), after
+        return self._output(hidden.view(*token_ids.shape, -1)), after
 
     def _positions(self, positions: Int[Tensor, "#batch time"]) -> dict[str, Tensor]:
         """The positions, for models that do not count them in the mask."""
@@ -125,11 +125,15 @@ class HFCausal(HFModel):
             return Features(hidden_states=moved)
 
         def rows(layer: Tensor) -> Tensor:
-            asked = layer.gather(2, text[:, None, :, None].expand(-1, layer.shape[1], -1, layer.shape[3]))
+            asked = layer.gather(
+                2, text[:, None, :, None].expand(-1, layer.shape[1], -1, layer.shape[3])
+            )
             keys = torch.cat([in_source, text], dim=1)[:, None, None].expand(*asked.shape[:3], -1)
             unread = (order >= before[:, None])[:, None, None]
             found = asked.gather(3, keys)
-            return torch.cat([found[..., :source].masked_fill(unread, 0.0), found[..., source:]], -1)
+            return torch.cat(
+                [found[..., :source].masked_fill(unread, 0.0), found[..., source:]], -1
+            )
 
         return Features(
             hidden_states=moved, attentions=OnRequest(named("cross", said.attentions), rows)

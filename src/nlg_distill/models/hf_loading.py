@@ -1,6 +1,9 @@
-"""Hugging Face checkpoints: opened by name, folder or GGUF file, and refused where they do not fit."""
+"""Hugging Face checkpoints: opened by name, folder or GGUF file; refused where they do not fit."""
 
+import difflib
 import hashlib
+import importlib
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,16 @@ from nlg_distill.errors import UserError
 EXTRA = "pip install -e '.[hf]'"
 GGUF = ".gguf"
 MEBIBYTE = 1 << 20
-OPENING = (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError)
+OPENING = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    ImportError,
+    SafetensorError,
+    struct.error,
+)
+TOKENS = {f"{name}_token_id" for name in ("bos", "eos", "pad", "decoder_start")}  # of any model
 
 
 def library() -> Any:
@@ -23,7 +35,7 @@ def library() -> Any:
         UserError: if it is not installed.
     """
     try:
-        import transformers
+        transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise UserError(f"Hugging Face models need an extra of this project: {EXTRA}") from error
     transformers.utils.logging.disable_progress_bar()
@@ -82,9 +94,11 @@ def config_of(settings: Mapping[str, Any], vocab_size: int) -> Any:
         known = transformers.AutoConfig.for_model(kind).to_dict()
     except ValueError as error:
         raise UserError(f"config.model_type={kind} is no model of transformers") from error
-    names = set(known) | set(transformers.AutoConfig.for_model(kind).attribute_map)
+    names = TOKENS | set(known) | set(transformers.AutoConfig.for_model(kind).attribute_map)
     if unknown := sorted(set(given) - names):
-        raise UserError(f"config.{unknown[0]} is no setting of {kind}, which has {sorted(names)}")
+        near = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f": did you mean {near[0]}?" if near else f", which has {', '.join(sorted(names))}"
+        raise UserError(f"config.{unknown[0]} is no setting of {kind}{hint}")
     try:
         return transformers.AutoConfig.for_model(kind, **given, vocab_size=vocab_size)
     except OPENING as error:

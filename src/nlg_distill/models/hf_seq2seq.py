@@ -65,7 +65,7 @@ class HFSeq2Seq(HFModel):
             use_cache=True,
         )
         after = CachedState(said.cache, state.rows, state.beam)
-        return self._output(hidden[:, 0].unflatten(0, token_ids.shape)), after
+        return self._output(hidden.view(*token_ids.shape, -1)), after
 
     def _features(self, said: Any) -> Features:
         hidden = states("encoder", said.encoder_hidden_states)
