@@ -117,7 +117,14 @@ def make_gguf(file, network):
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_vocab_size(config.vocab_size)
-    tokens = [*bytes_to_unicode().values(), "ab", "abc", "<|im_start|>", "<|im_end|>", "<unk>"]
+    tokens = [
+        *bytes_to_unicode().values(),
+        "ab",
+        "abc",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|endoftext|>",
+    ]
     assert len(tokens) == config.vocab_size == GGUF_TOKENS
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(tokens)
@@ -159,3 +166,98 @@ def quantisable():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return network.eval()
+
+
+# Tokenizers.
+
+TEXTS = [
+    "abc cab bca.",
+    "the cab is abc",
+    "a bath, a cab",
+    "is the bath bad?",
+    "bad cabs bathe",
+]
+
+
+def _unigram():
+    """Letters and a few pieces, with scores, as SentencePiece would have them."""
+    letters = sorted(set("".join(TEXTS)) - {" "})
+    return [("▁", -3.0), *((letter, -4.0) for letter in letters), ("▁the", -2.0), ("ab", -3.0)]
+
+
+def _byte_level(*special):
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    tokens = [*special, *bytes_to_unicode().values(), "ab", "Ġc", "Ġcab"]
+    merges = [("a", "b"), ("Ġ", "c"), ("Ġc", "ab")]
+    return dict(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
+
+
+def _marian(folder):
+    import json
+
+    import sentencepiece
+
+    folder.mkdir(exist_ok=True)
+    for side in ("source", "target"):
+        texts = TEXTS if side == "source" else [text[::-1] for text in TEXTS]
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts * 5),
+            model_prefix=str(folder / side),
+            vocab_size=24,
+            minloglevel=2,
+        )
+        (folder / f"{side}.model").rename(folder / f"{side}.spm")
+    spms = [
+        sentencepiece.SentencePieceProcessor(model_file=str(folder / f"{side}.spm"))
+        for side in ("source", "target")
+    ]
+    pieces = {spm.id_to_piece(i) for spm in spms for i in range(3, spm.vocab_size())}
+    vocab = ["</s>", "<unk>", *sorted(pieces), "<pad>"]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(vocab)}))
+    return transformers.MarianTokenizer(
+        source_spm=str(folder / "source.spm"),
+        target_spm=str(folder / "target.spm"),
+        vocab=str(folder / "vocab.json"),
+    )
+
+
+def make_tokenizer(family, folder):
+    """Writes a small tokenizer of a family's own class, and gives it."""
+    tokens = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    if family.startswith("t5"):
+        made = transformers.T5Tokenizer(vocab=[*tokens, *_unigram()], extra_ids=0)
+    elif family == "bart":
+        made = transformers.BartTokenizer(**_byte_level("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
+    elif family == "marian":
+        made = _marian(folder)
+    elif family == "gpt2":
+        made = transformers.GPT2Tokenizer(**_byte_level("<|endoftext|>"))
+    elif family == "llama":
+        names = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256))]
+        names += [piece for piece, _ in _unigram()]
+        vocab = {name: i for i, name in enumerate(names)}
+        made = transformers.LlamaTokenizer(vocab=vocab, merges=[("a", "b")], add_bos_token=True)
+    else:
+        assert family == "mbart50", family
+        order = [("<s>", 0.0), *tokens]
+        made = transformers.MBart50Tokenizer(vocab=[*order, *_unigram()])
+    made.save_pretrained(folder)
+    return made
+
+
+def make_whole(family, folder):
+    """A checkpoint with its tokenizer: the model has a row for every piece, and its special ids."""
+    made = make_tokenizer(family, folder)
+    size = max(made.get_vocab().values()) + 1
+    ids = {
+        f"{name}_token_id": number
+        for name in ("pad", "eos", "bos")
+        if (number := getattr(made, f"{name}_token_id")) is not None
+    }
+    if family in ("t5", "t5_untied", "marian"):
+        ids["decoder_start_token_id"] = made.pad_token_id
+    elif family in ("bart", "mbart50"):
+        ids["decoder_start_token_id"] = made.eos_token_id
+    make_checkpoint("bart" if family == "mbart50" else family, folder, vocab_size=size, **ids)
+    return made

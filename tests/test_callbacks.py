@@ -9,13 +9,13 @@ from conftest import SPECIAL, toy_examples, toy_model
 
 from nlg_distill.callbacks import BleuOnValidation, ReseedEveryEpoch, Stopwatch
 from nlg_distill.data.batch import Example, collate
-from nlg_distill.data.tokenizer import Tokenizer
+from nlg_distill.data.tokenizer import SentencePieceTokenizer
 from nlg_distill.decoding import Hypothesis
 from nlg_distill.metrics import corpus_bleu
 from nlg_distill.modules import StudentModule
 
 
-class Numbers(Tokenizer):
+class Numbers(SentencePieceTokenizer):
     def __init__(self):
         pass
 

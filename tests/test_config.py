@@ -40,6 +40,7 @@ GROUPS = {  # how a file of each group is chosen
     "loss": "loss=[{}]",
     "model": "model@student_model={}",
     "targets": "targets={}",
+    "tokenizer": "tokenizer@data.tokenizer={}",
     "teacher": "teacher={}",
     "trainer": "trainer={}",
     "training": "training@student_training={}",
@@ -325,7 +326,10 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
         ("scoring.beam_sizes=[3]", "beam_sizes must be different numbers, 1 among them"),
         ("student_model.dropout=2.0", "student_model: dropout must be in"),
         ("loss.nll.loss.label_smoothing=2.0", "loss.nll: label_smoothing must be in"),
-        ("teacher=cached teacher.k=5000", "teacher.k=5000 is more than data.tokenizer.vocab_size"),
+        (
+            "teacher=cached teacher.k=5000",
+            "teacher.k=5000 is more than the 4000 pieces of data",
+        ),
         ("loss=[top_k_kl] loss.top_k_kl.k=4001", "loss.top_k_kl.k=4001 is more than"),
         ("loss.nll.weight=0.0", "weight must be positive"),
         (

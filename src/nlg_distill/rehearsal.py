@@ -18,7 +18,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.losses import FeatureTerm, Objective
 from nlg_distill.models import GenerationModel
 from nlg_distill.session import Session
-from nlg_distill.stages.models import autocast
+from nlg_distill.stages.models import autocast, build_model
 from nlg_distill.teachers.signal import TeacherSignal
 
 
@@ -32,9 +32,11 @@ def rehearse(cfg: DictConfig) -> None:
     for name in ("data", "scoring", "targets", "init"):
         with _naming(name):
             made[name] = instantiate(cfg[name], _convert_="all")
+    with _naming("data.tokenizer"):
+        pieces = made["data"]["tokenizer"].vocab_size
     for name in ("teacher_model", "student_model"):
         with _naming(name), torch.device("meta"):
-            made[name] = instantiate(cfg[name], vocab_size=8)
+            made[name] = build_model(cfg[name], pieces)
     with _naming("init"):
         made["init"].rehearse(made["student_model"], made["teacher_model"])
     objectives = {}
@@ -44,7 +46,7 @@ def rehearse(cfg: DictConfig) -> None:
         for term_name, term in objectives[name].items():
             with _naming(f"{name}.{term_name}"):
                 term.rehearse()
-    _refuse_more_than_all(cfg, objectives["loss"])
+    _refuse_more_than_all(cfg, objectives["loss"], pieces)
     _refuse_other_than_gold(objectives["teacher_loss"])
     if made["targets"].needs_trained_student and not made["init"].trained:
         warnings.warn(
@@ -96,16 +98,15 @@ def _refuse_other_than_gold(teacher_loss: Objective) -> None:
             )
 
 
-def _refuse_more_than_all(cfg: DictConfig, objective: Objective) -> None:
+def _refuse_more_than_all(cfg: DictConfig, objective: Objective, pieces: int) -> None:
     """Of k tokens, no more can be kept than there are."""
-    pieces = cfg.data.tokenizer.vocab_size
     kept = {"teacher.k": cfg.teacher.get("k", 0)}
     terms = objective.items()
     kept |= {f"loss.{name}.k": term.fewest_tokens for name, term in terms}
     for setting, k in kept.items():
         if k > pieces:
             raise UserError(
-                f"{setting}={k} is more than data.tokenizer.vocab_size={pieces}: set it to "
+                f"{setting}={k} is more than the {pieces} pieces of data.tokenizer: set it to "
                 f"{pieces} for all of them"
             )
 

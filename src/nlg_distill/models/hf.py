@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from nlg_distill.errors import UserError
+from nlg_distill.hugging_face import fingerprint, read_config
 from nlg_distill.models import hf_loading
 from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.output import ModelOutput
@@ -114,7 +115,7 @@ class HFModel(GenerationModel):
             config = hf_loading.config_of(settings, self.vocab_size)
         else:
             assert path is not None
-            config = hf_loading.read_config(path)
+            config = read_config(path)
         if config.is_encoder_decoder != self.ENCODER_DECODER:
             kind = "an encoder-decoder" if config.is_encoder_decoder else "a decoder-only model"
             other = "hf_seq2seq" if config.is_encoder_decoder else "hf_causal"
@@ -234,7 +235,7 @@ class HFModel(GenerationModel):
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
         """What stands at a local path; see `fingerprint`."""
         path = settings.get("path")
-        return {} if path is None else hf_loading.fingerprint(path)
+        return {} if path is None else fingerprint(path)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     tokenizer = Stage(
         name="tokenizer",
         version=1,
-        config=_plain(cfg.data, "tokenizer"),
+        config=_with_content(_plain(cfg.data, "tokenizer"), "tokenizer"),
         builder="nlg_distill.stages.tokenizer.build",
         parents={"corpus": corpus},
     )
@@ -66,13 +66,16 @@ def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -
     return Stage(
         name="teacher",
         version=1,
-        config={
-            "model": _plain(cfg)["teacher_model"],
-            "training": _plain(cfg)["teacher_training"],
-            "loss": _plain(cfg)["teacher_loss"],
-            "seed": cfg.teacher_seed if seed is None else seed,
-            **_trainer(cfg),
-        },
+        config=_with_content(
+            {
+                "model": _plain(cfg)["teacher_model"],
+                "training": _plain(cfg)["teacher_training"],
+                "loss": _plain(cfg)["teacher_loss"],
+                "seed": cfg.teacher_seed if seed is None else seed,
+                **_trainer(cfg),
+            },
+            "model",
+        ),
         builder="nlg_distill.stages.training.build_teacher",
         parents=text,
     )
@@ -157,16 +160,19 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
     return Stage(
         name="student",
         version=2,
-        config={
-            "model": plain["student_model"],
-            "training": plain["student_training"],
-            "init": plain["init"],
-            "targets": plain["targets"],
-            "loss": plain["loss"],
-            "seed": cfg.seed,
-            **needs,
-            **_trainer(cfg),
-        },
+        config=_with_content(
+            {
+                "model": plain["student_model"],
+                "training": plain["student_training"],
+                "init": plain["init"],
+                "targets": plain["targets"],
+                "loss": plain["loss"],
+                "seed": cfg.seed,
+                **needs,
+                **_trainer(cfg),
+            },
+            "model",
+        ),
         builder="nlg_distill.stages.training.build_student",
         parents=parents,
     )
@@ -217,6 +223,13 @@ def _training_needs_teacher(cfg: DictConfig) -> bool:
 def _class(node: DictConfig) -> Any:
     """The class that a node names, whose attributes say what it needs."""
     return get_class(node._target_)
+
+
+def _with_content(config: dict[str, Any], part: str) -> dict[str, Any]:
+    """A stage's config with what identifies the files that one part of it names, if any."""
+    kind: Any = get_class(config[part]["_target_"])
+    content = kind.content(config[part])
+    return {**config, "content": content} if content else config
 
 
 def _trainer(cfg: DictConfig) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from nlg_distill.data.batch import Example
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.errors import UserError, require_positive
 from nlg_distill.metrics import (
@@ -18,11 +17,12 @@ from nlg_distill.metrics import (
     text_scores,
     write_texts,
 )
+from nlg_distill.models.generation_model import WEIGHTS
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.models import WEIGHTS, autocast, load_model
+from nlg_distill.stages.models import autocast, load_model
 from nlg_distill.stages.sources import LIVE, open_models
-from nlg_distill.stages.tokenizer import load_tokenizer
+from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import write_json
 
 
@@ -58,8 +58,7 @@ def build(
     tokenizer = load_tokenizer(parents["tokenizer"])
     pairs = load_split(parents["corpus"], "test")
     sources, references = [p.source for p in pairs], [p.target for p in pairs]
-    ids = zip(tokenizer.encode(sources), tokenizer.encode(references), strict=True)
-    examples = [Example(i, source, target) for i, (source, target) in enumerate(ids)]
+    examples = encode_pairs(pairs, tokenizer)
     device = session.device
     batches = fixed_batches(examples, tokenizer.special, scoring["batch_tokens"], device)
     words = sum(len(source.split()) for source in sources)
