@@ -44,6 +44,8 @@ def _structures():
     found = {}
     for path in sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml")):
         full = OmegaConf.to_container(OmegaConf.load(path))
+        if "path" in full:  # a checkpoint's
+            continue
         small = {key: (sizes | others).get(key, value) for key, value in full.items()}
         small["num_layers"] = min(2, full["num_layers"])
         if small not in found.values():

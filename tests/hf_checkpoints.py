@@ -153,14 +153,11 @@ def make_gguf(file, network):
     writer.close()
 
 
-def quantisable():
+def quantisable(**changes):
     """A Llama whose sizes fit blocks of quantised numbers."""
-    sizes = dict(
-        hidden_size=32, intermediate_size=64, num_attention_heads=4, tie_word_embeddings=False
-    )
-    config = transformers.LlamaConfig(
-        **LLAMA | sizes | dict(vocab_size=GGUF_TOKENS, num_key_value_heads=2)
-    )
+    sizes = dict(hidden_size=32, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2)
+    others = dict(vocab_size=GGUF_TOKENS, tie_word_embeddings=False)
+    config = transformers.LlamaConfig(**LLAMA | sizes | others | changes)
     network = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -246,7 +243,7 @@ def make_tokenizer(family, folder):
     return made
 
 
-def make_whole(family, folder):
+def make_whole(family, folder, **changes):
     """A checkpoint with its tokenizer: the model has a row for every piece, and its special ids."""
     made = make_tokenizer(family, folder)
     size = max(made.get_vocab().values()) + 1
@@ -259,5 +256,7 @@ def make_whole(family, folder):
         ids["decoder_start_token_id"] = made.pad_token_id
     elif family in ("bart", "mbart50"):
         ids["decoder_start_token_id"] = made.eos_token_id
-    make_checkpoint("bart" if family == "mbart50" else family, folder, vocab_size=size, **ids)
+    make_checkpoint(
+        "bart" if family == "mbart50" else family, folder, vocab_size=size, **ids, **changes
+    )
     return made

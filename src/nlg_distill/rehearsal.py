@@ -2,16 +2,16 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from torch import nn
 
 from nlg_distill.data.batch import Author, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
@@ -33,10 +33,12 @@ def rehearse(cfg: DictConfig) -> None:
         with _naming(name):
             made[name] = instantiate(cfg[name], _convert_="all")
     with _naming("data.tokenizer"):
-        pieces = made["data"]["tokenizer"].vocab_size
+        tokenizer = made["data"]["tokenizer"]
+        pieces = tokenizer.vocab_size
     for name in ("teacher_model", "student_model"):
         with _naming(name), torch.device("meta"):
             made[name] = build_model(cfg[name], pieces)
+            made[name].refuse_other_tokens(tokenizer.special)
     with _naming("init"):
         made["init"].rehearse(made["student_model"], made["teacher_model"])
     objectives = {}
@@ -48,7 +50,9 @@ def rehearse(cfg: DictConfig) -> None:
                 term.rehearse()
     _refuse_more_than_all(cfg, objectives["loss"], pieces)
     _refuse_other_than_gold(objectives["teacher_loss"])
-    if made["targets"].needs_trained_student and not made["init"].trained:
+    if made["targets"].needs_trained_student and not (
+        made["init"].trained or made["student_model"].pretrained
+    ):
         warnings.warn(
             "the student starts at random and is trained on its own text, which is noise at first: "
             "warm-start it with init=experiment, which takes the baseline",
@@ -58,8 +62,9 @@ def rehearse(cfg: DictConfig) -> None:
     _compare_inner_states(objectives["loss"], made["student_model"], made["teacher_model"])
     for name in ("teacher_training", "student_training"):
         with _naming(name):
-            training = instantiate(cfg[name], _convert_="all")
-            training.schedule(training.optimizer([nn.Parameter(torch.zeros(1))]))
+            made[name] = instantiate(cfg[name], _convert_="all")
+            made[name].rehearse()
+    _refuse_untrained(made)
     with _naming("trainer"):
         device = Session(Path(), cfg.trainer, lambda key: None).device
         autocast(cfg.trainer.precision, device)
@@ -81,6 +86,19 @@ def _compare_inner_states(
         for name, term in terms.items():
             with _naming(f"loss.{name}"):
                 term(ours, TeacherSignal(theirs), batch)
+
+
+def _refuse_untrained(made: Mapping[str, Any]) -> None:
+    """Only a checkpoint can be taken over as it is, and only by a teacher."""
+    if not made["student_training"].trains:
+        raise UserError("a student is trained: leave training@student_training=none to a teacher")
+    teacher = made["teacher_model"]
+    if not made["teacher_training"].trains and (not teacher.pretrained or teacher.adapted):
+        what = "teacher_model.lora, which" if teacher.adapted else "a teacher at random, which"
+        raise UserError(
+            f"training@teacher_training=none takes over a checkpoint as it is, not {what} would "
+            f"have to be trained: give teacher_model.path alone, or a training"
+        )
 
 
 def _refuse_other_than_gold(teacher_loss: Objective) -> None:

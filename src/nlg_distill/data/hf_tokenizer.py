@@ -116,6 +116,11 @@ class Pretrained(TokenizerMaker):
         """Number of pieces."""
         return self._opened.vocab_size
 
+    @property
+    def special(self) -> SpecialIds:  # type: ignore[override]
+        """The ids of the tokens that are not text."""
+        return self._opened.special
+
     @cached_property
     def _opened(self) -> HFTokenizer:
         config, tokenizer = read_config(self.path), self._read(self.path)

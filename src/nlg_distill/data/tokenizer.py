@@ -47,6 +47,7 @@ class Tokenizer(ABC):
 class TokenizerMaker(ABC):
     """The settings of a tokenizer: makes its files, and loads them."""
 
+    special: SpecialIds
     vocab_size: int
 
     @abstractmethod
@@ -94,6 +95,8 @@ class SentencePieceTokenizer(Tokenizer):
 
 class SentencePiece(TokenizerMaker):
     """A SentencePiece model, fitted to the training split."""
+
+    special = SPECIAL
 
     def __init__(self, *, vocab_size: int, model_type: str, character_coverage: float) -> None:
         """Keeps the settings.

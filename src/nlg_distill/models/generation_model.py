@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Int
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example, SpecialIds
 from nlg_distill.models.attention import Attention
 from nlg_distill.models.output import ModelOutput
 
@@ -22,6 +22,11 @@ class GenerationModel(nn.Module, ABC):
 
     LAYER: ClassVar[re.Pattern[str]]
     """Finds first the number of the layer in the name of a parameter that belongs to one."""
+
+    pretrained: bool = False
+    """Whether its parameters are a checkpoint's."""
+    adapted: bool = False
+    """Whether adapters alone are trained."""
 
     @property
     def num_heads(self) -> int | None:
@@ -43,6 +48,12 @@ class GenerationModel(nn.Module, ABC):
     @abstractmethod
     def step(self, token_ids: Int[Tensor, "sources beam"], state: Any) -> tuple[ModelOutput, Any]:
         """Reads one token per hypothesis and gives the hidden states that predict the next."""
+
+    def refuse_other_tokens(self, special: SpecialIds) -> None:
+        """Raises a UserError where the model was trained with other special tokens."""
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """Raises a UserError where the model has not as many positions as an example needs."""
 
     def save(self, folder: Path) -> None:
         """Writes the parameters to `folder`, which has what `load` needs beside the settings."""

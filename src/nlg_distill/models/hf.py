@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from nlg_distill.data.batch import SpecialIds
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import fingerprint, read_config
 from nlg_distill.models import hf_loading
@@ -97,14 +98,15 @@ class HFModel(GenerationModel):
             raise UserError("give either path, of a checkpoint, or config, for random parameters")
         if path is None and lora is not None:
             raise UserError("lora adapts a checkpoint, and config makes a random model: give path")
-        self.vocab_size, self.attentions, self.adapted = vocab_size, attentions, False
+        self.vocab_size, self.attentions = vocab_size, attentions
+        self.pretrained = path is not None
         options = {"attn_implementation": "eager"} if attentions else {}
         self.network = self._network(path, config, options)
         self._refuse_other_head(path)
         if lora is not None:
             self._adapt(lora)
         if not self._is_empty:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(self.inner.device.type, enabled=False):
                 self.eval()._refuse_other_arithmetic()
         self.train()
 
@@ -218,6 +220,23 @@ class HFModel(GenerationModel):
                 f"{what} of {length} tokens are more than the {self.context} that this "
                 f"{self.inner.config.model_type} reads: shorten them with data.cleaning.max_words"
             )
+
+    def refuse_other_tokens(self, special: SpecialIds) -> None:
+        """Raises a UserError where the tokenizer is not that of the checkpoint."""
+        if not self.pretrained:
+            return
+        config = self.inner.config
+        own = {"end": config.eos_token_id}
+        if self.ENCODER_DECODER:
+            own["begin"] = getattr(config, "decoder_start_token_id", None)
+        for part, ids in own.items():
+            known = ids if isinstance(ids, list) else [ids]
+            if ids is not None and getattr(special, part) not in known:
+                raise UserError(
+                    f"the {part} of a text is token {ids} of this {config.model_type}, but token "
+                    f"{getattr(special, part)} of the tokenizer: data.tokenizer must be that of "
+                    f"the model"
+                )
 
     def save(self, folder: Path) -> None:
         """Writes what `from_pretrained` of transformers reads; adapters are merged into it."""

@@ -1,13 +1,14 @@
 """Decoder-only models of transformers: GPT-2, Llama and others. The source is their prompt."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example
 from nlg_distill.errors import UserError
 from nlg_distill.models.hf import CachedState, HFModel, copied, named, states
 from nlg_distill.models.output import Features, ModelOutput, OnRequest
@@ -54,6 +55,11 @@ class HFCausal(HFModel):
         text = before[:, None] + torch.arange(time, device=read.device)
         features = self._features(said, before, text, source)
         return self._output(_at(hidden, text), features=features)
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """Raises a UserError where source and text together are longer than the context."""
+        longest = max((len(e.source_ids) + len(e.target_ids) for e in examples), default=0)
+        self._refuse_beyond_context(longest, "sources with texts")
 
     def start(
         self,

@@ -1,12 +1,13 @@
 """Encoder-decoders of transformers: T5, BART, Marian and others."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example
 from nlg_distill.models.hf import CachedState, HFModel, copied, named, states
 from nlg_distill.models.output import Features, ModelOutput
 
@@ -37,6 +38,13 @@ class HFSeq2Seq(HFModel):
             output_attentions=self.attentions,
         )
         return self._output(hidden, features=self._features(said))
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """Raises a UserError where a source or a text is longer than the context."""
+        sources = max((len(example.source_ids) + 1 for example in examples), default=0)
+        texts = max((len(example.target_ids) + 1 for example in examples), default=0)
+        self._refuse_beyond_context(sources, "sources")
+        self._refuse_beyond_context(texts, "texts")
 
     def start(
         self,
