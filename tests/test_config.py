@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from hf_checkpoints import make_whole
+from hf_checkpoints import make_gguf, make_whole, quantisable
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -51,6 +51,7 @@ CAUSAL = ["tokenizer@data.tokenizer=hf", "data.tokenizer.path=my_gpt"]
 GIVEN = {  # what the user must give; my_gpt and my_t5 are made by the tests
     "model/hf_causal": ["student_model.path=my_gpt", *CAUSAL],
     "model/hf_seq2seq": ["student_model.path=my_t5", *(o.replace("gpt", "t5") for o in CAUSAL)],
+    "model/smollm2": ["tokenizer@data.tokenizer=smollm2"],
     "tokenizer/hf": ["data.tokenizer.path=my_gpt"],
     "training/none": ["model@teacher_model=hf_causal", "teacher_model.path=my_gpt", *CAUSAL],
     "data/text_files": ["data.corpus.path=pairs.tsv"],
@@ -71,10 +72,12 @@ def test_every_group_is_known_here():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Where my_gpt and my_t5 are."""
+    """Where my_gpt and my_t5 are, and a smaller model in the place of SmolLM2."""
     folder = tmp_path_factory.mktemp("home")
     make_whole("llama", folder / "my_gpt")
     make_whole("t5", folder / "my_t5")
+    (folder / "downloads").mkdir()
+    make_gguf(folder / "downloads" / "SmolLM2-135M-Instruct.Q4_1.gguf", quantisable())
     return folder
 
 

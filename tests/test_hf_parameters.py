@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import gguf
 import pytest
@@ -114,7 +115,8 @@ def test_adapters_alone_are_trained_and_are_merged_where_it_is_saved(llama, tmp_
     assert not list(tmp_path.glob("adapter*"))
     found = opened("llama", tmp_path)
     torch.testing.assert_close(found(BATCH).logits, trained, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(model(BATCH).logits, trained)  # saving merges a copy
+    torch.testing.assert_close(model(BATCH).logits, trained)
+    assert any("lora_" in name for name, _ in model.named_parameters())  # a copy was merged
 
 
 @pytest.mark.parametrize(
@@ -271,6 +273,12 @@ def test_more_positions_than_the_model_has_are_refused(llama):
         model.step(torch.tensor([[3]]), state)
 
 
+def test_without_the_extra_it_is_named(llama, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install -e '.\[hf\]'"):
+        HFCausal(VOCAB, path=str(llama))
+
+
 # What identifies a checkpoint.
 
 
@@ -287,6 +295,21 @@ def test_another_content_at_the_same_path_is_another_model(llama, tmp_path):
     assert {name for name in before if before[name] != after[name]} == {"model/model.safetensors"}
     assert HFCausal.content({"path": "organisation/model"}) == {}
     assert HFCausal.content({"config": {}}) == {}
+
+
+def test_first_and_last_mebibyte_of_a_file_identify_it(tmp_path):
+    file, content = tmp_path / "weights", bytearray(3 << 20)
+
+    def identity(changed=None):
+        file.write_bytes(content if changed is None else changed)
+        return HFCausal.content({"path": str(file)})
+
+    def at(place):
+        return content[:place] + b"x" + content[place + 1 :]
+
+    assert identity() == identity(at(3 << 19))
+    others = [identity(at(0)), identity(at((3 << 20) - 1)), identity(content + b"x")]
+    assert all(other != identity() for other in others)
 
 
 # Layers of a teacher.

