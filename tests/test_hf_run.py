@@ -162,6 +162,18 @@ def test_another_checkpoint_at_the_same_path_is_another_teacher_and_tokenizer(ho
     assert {name for name in before if before[name] == after[name]} == {"corpus"}
 
 
+def test_a_random_student_may_start_from_another(home):
+    sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "pad_token_id": 40}
+    config = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+    ours = [o for o in settings(home) if "student_model" not in o]
+    student = ["model@student_model=hf_seq2seq", "student_model.path=null"]
+    student.append(f"+student_model.config={{model_type: marian, {config}}}")
+    overrides = [*ours, *student, "init=experiment"]
+    cfg = compose(overrides)
+    checked(cfg)
+    assert "init" in plan(cfg, overrides).subject.parents
+
+
 # What is refused before anything starts.
 
 

@@ -8,12 +8,11 @@ import copy
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -150,11 +149,22 @@ class HFModel(GenerationModel):
             raise UserError("lora.target_modules: leave the output embeddings out")
 
     def _refuse_other_arithmetic(self) -> None:
-        """Compares the projection with the model's own logits, which others scale or squash."""
-        inputs = self._example()
-        logits = self.inner(**inputs).logits[..., : self.vocab_size]
-        hidden, _ = self._read(**inputs)
-        if not torch.allclose(self.projection(hidden), logits, rtol=1e-3, atol=1e-4):
+        """Lets the output embeddings give large numbers: but for a bias, they must be the logits.
+
+        Other models scale or squash them.
+        """
+
+        def large(logits: Tensor) -> Tensor:
+            return torch.linspace(-90, 90, logits.numel()).view_as(logits).to(logits)
+
+        head = self.inner.get_output_embeddings()
+        hook = head.register_forward_hook(lambda head, given, logits: large(logits))
+        try:
+            logits: Tensor = self.inner(**self._example()).logits
+        finally:
+            hook.remove()
+        expected, extra = large(logits), self._extra_bias
+        if not torch.allclose(logits, expected if extra is None else expected + extra):
             raise UserError(
                 f"{self.inner.config.model_type} does more to its logits than a linear map, which "
                 f"this project cannot do after it: choose another model"
@@ -172,8 +182,13 @@ class HFModel(GenerationModel):
     @property
     def projection(self) -> OutputProjection:
         """The output embeddings; a view of the model's own parameters."""
-        extra = dict(self.inner.named_buffers(recurse=False)).get("final_logits_bias")
-        return OutputProjection(self.inner.get_output_embeddings(), extra, self.vocab_size)
+        head = self.inner.get_output_embeddings()
+        return OutputProjection(head, self._extra_bias, self.vocab_size)
+
+    @property
+    def _extra_bias(self) -> Float[Tensor, "1 rows"] | None:
+        """What some models add to their logits, and no linear map of theirs has."""
+        return dict(self.inner.named_buffers(recurse=False)).get("final_logits_bias")
 
     @property
     def num_heads(self) -> int | None:
@@ -255,61 +270,6 @@ class HFModel(GenerationModel):
         """What stands at a local path; see `fingerprint`."""
         path = settings.get("path")
         return {} if path is None else fingerprint(path)
-
-
-@dataclass(frozen=True)
-class CachedState:
-    """A cache of transformers, and what else is kept of every hypothesis.
-
-    Rows are sources times beam, those of a source together; `rows` has tensors by rows.
-    """
-
-    cache: Any
-    rows: Mapping[str, Tensor]
-    beam: int = 1
-
-    def reorder(self, parents: Int[Tensor, "sources beam"]) -> "CachedState":
-        """Hypothesis `b` of source `s` continues from its hypothesis `parents[s, b]`."""
-        sources = torch.arange(len(parents), device=parents.device)[:, None]
-        chosen = self._select((sources * self.beam + parents).flatten())
-        return replace(chosen, beam=parents.shape[1])
-
-    def keep(self, sources: Int[Tensor, " kept"]) -> "CachedState":
-        """The state of these sources alone, in this order."""
-        beam = torch.arange(self.beam, device=sources.device)
-        return self._select((sources[:, None] * self.beam + beam).flatten())
-
-    def _select(self, rows: Int[Tensor, " rows"]) -> "CachedState":
-        cache = copied(self.cache)
-        if cache is not None:
-            cache.reorder_cache(rows)
-        kept = {name: tensor[rows] for name, tensor in self.rows.items()}
-        return replace(self, cache=cache, rows=kept)
-
-
-def copied(cache: Any) -> Any:
-    """A cache that grows on its own; the keys and values of both are the same until then.
-
-    Raises:
-        UserError: if it holds other things than keys and values, which models overwrite.
-    """
-    if cache is None:
-        return None
-    from transformers.cache_utils import DynamicLayer, EncoderDecoderCache
-
-    another = copy.copy(cache)
-    if isinstance(cache, EncoderDecoderCache):
-        another.self_attention_cache = copied(cache.self_attention_cache)
-        another.cross_attention_cache = copied(cache.cross_attention_cache)
-        another.is_updated = dict(cache.is_updated)
-        return another
-    if other := [layer for layer in cache.layers if not isinstance(layer, DynamicLayer)]:
-        raise UserError(
-            f"this model keeps a {type(other[0]).__name__} of what it read, which cannot be kept "
-            f"for several texts: choose one with attention in all layers"
-        )
-    another.layers = [copy.copy(layer) for layer in cache.layers]
-    return another
 
 
 def named(part: str, layers: tuple[Tensor, ...]) -> dict[str, Tensor]:

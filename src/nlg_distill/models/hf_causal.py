@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nlg_distill.data.batch import Batch, Example
 from nlg_distill.errors import UserError
-from nlg_distill.models.hf import CachedState, HFModel, copied, named, states
+from nlg_distill.models.hf import HFModel, named, states
+from nlg_distill.models.hf_cache import CachedState, copied
 from nlg_distill.models.output import Features, ModelOutput, OnRequest
 
 BEGIN = -1

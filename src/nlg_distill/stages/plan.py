@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hydra.utils import get_class
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.config import compose
@@ -154,8 +154,9 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
     if "experiment" in cfg.init:
         parents["init"] = _student(earlier := _earlier(cfg, overrides), text, _kept(overrides))
         assert earlier.data == cfg.data
+        pieces: int = instantiate(cfg.data.tokenizer).vocab_size
         with torch.device("meta"):
-            ours, theirs = (build_model(c.student_model, vocab_size=8) for c in (cfg, earlier))
+            ours, theirs = (build_model(c.student_model, pieces) for c in (cfg, earlier))
         refuse_other_structure(ours, theirs, cfg.init.experiment)
     return Stage(
         name="student",
