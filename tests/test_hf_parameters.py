@@ -253,11 +253,14 @@ def test_either_a_path_or_a_config_is_given(llama):
 
 
 def test_models_that_do_more_to_their_logits_or_look_ahead_are_refused():
-    sizes = without(LLAMA, "vocab_size") | dict(head_dim=4)
-    for model_type in ("gemma2", "cohere", "granite"):
-        scaled = {"logits_scaling": 2.0} if model_type == "granite" else {}
+    sizes = without(LLAMA, "vocab_size")
+    for model_type, own in (
+        ("gemma2", {"head_dim": 4}),
+        ("cohere", {}),
+        ("granite", {"logits_scaling": 2.0}),
+    ):
         with pytest.raises(UserError, match=f"{model_type} does more to its logits"):
-            HFCausal(VOCAB, config=sizes | scaled | dict(model_type=model_type))
+            HFCausal(VOCAB, config=sizes | own | {"model_type": model_type})
     sizes = without(LLAMA, "vocab_size", "num_key_value_heads") | dict(model_type="bert")
     with pytest.raises(UserError, match="bert looks ahead"):
         HFCausal(VOCAB, config=sizes)
