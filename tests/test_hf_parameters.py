@@ -230,7 +230,7 @@ def test_rows_beyond_the_pieces_get_no_probability(llama):
     ("config", "message"),
     [
         (dict(hidden_size=8), "config needs a model_type"),
-        (dict(model_type="lama"), "config.model_type=lama is no model"),
+        (dict(model_type="none"), "config.model_type=none is no model"),
         (LLAMA | dict(model_type="llama"), "config.vocab_size is the tokenizer's"),
         (
             dict(model_type="llama", hiden_size=8),
@@ -276,6 +276,17 @@ def test_more_positions_than_the_model_has_are_refused(llama):
         _, state = model.step(torch.tensor([[3]]), state)
     with pytest.raises(UserError, match="of 41 tokens are more than the 40"):
         model.step(torch.tensor([[3]]), state)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_padding_may_stand_beyond_the_context(family, tmp_path):
+    special = make_checkpoint(family, tmp_path)
+    model = opened(family, tmp_path)
+    rows = [Example(0, [3] * 30, [4]), Example(1, [5], [6] * 30)]
+    together = model(collate(rows, special)).logits
+    for row, example in enumerate(rows):
+        one = model(collate([example], special)).logits[0]
+        torch.testing.assert_close(together[row, : len(one)], one, rtol=1e-4, atol=1e-5)
 
 
 def test_without_the_extra_it_is_named(llama, monkeypatch):

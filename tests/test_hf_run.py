@@ -164,6 +164,8 @@ def test_another_checkpoint_at_the_same_path_is_another_teacher_and_tokenizer(ho
 
 def test_a_random_student_may_start_from_another(home):
     sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "pad_token_id": 40}
+    sizes |= {f"{side}coder_attention_heads": 2 for side in ("en", "de")}
+    sizes["decoder_start_token_id"] = 2
     config = ", ".join(f"{name}: {size}" for name, size in sizes.items())
     ours = [o for o in settings(home) if "student_model" not in o]
     student = ["model@student_model=hf_seq2seq", "student_model.path=null"]

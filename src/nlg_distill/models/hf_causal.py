@@ -38,7 +38,10 @@ class HFCausal(HFModel):
         before, last = _prompt(batch.source_ids, batch.source_mask)
         source, time = batch.source_ids.shape[1], batch.labels.shape[1]
         width = max(source - 2, 0) + time
-        self._refuse_beyond_context(width, "sources with texts")
+        if self.context is not None and width > self.context:
+            # The longest source and the longest text may be of different examples.
+            longest = int((before + batch.target_mask.sum(dim=1)).max())
+            self._refuse_beyond_context(longest, "sources with texts")
         begin = batch.decoder_input_ids[:, 0]
         read = batch.decoder_input_ids.clone()
         read[:, 0] = torch.where(last == BEGIN, begin, last)
@@ -82,7 +85,7 @@ class HFCausal(HFModel):
                 input_ids=source_ids.gather(1, positions.clamp(min=0)),
                 attention_mask=mask.long(),
                 use_cache=True,
-                **self._positions(positions.clamp(min=0)),
+                **self._positions(positions),
             )
             cache = said.cache
         return CachedState(cache, {"mask": mask.long(), "next": last})
@@ -93,23 +96,28 @@ class HFCausal(HFModel):
         """Reads one token per hypothesis; gives hidden states `[sources, beam, hidden]`."""
         mask, last = state.rows["mask"], state.rows["next"]
         tokens = torch.where(last == BEGIN, token_ids.flatten(), last)
-        seen = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        self._refuse_beyond_context(seen.shape[1], "sources with texts")
+        seen, before = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), mask.sum(dim=1)
+        if self.context is not None and seen.shape[1] > self.context:
+            self._refuse_beyond_context(int(before.max()) + 1, "sources with texts")
         hidden, said = self._read(
             input_ids=tokens[:, None],
             attention_mask=seen,
             cache=copied(state.cache),
             use_cache=True,
-            **self._positions(mask.sum(dim=1, keepdim=True)),
+            **self._positions(before[:, None]),
         )
         rows = {"mask": seen, "next": torch.full_like(last, BEGIN)}
         after = CachedState(said.cache, rows, state.beam)
         return self._output(hidden.view(*token_ids.shape, -1)), after
 
     def _positions(self, positions: Int[Tensor, "#batch time"]) -> dict[str, Tensor]:
-        """The positions, for models that do not count them in the mask."""
+        """The positions, for models that do not count them in the mask.
+
+        Padding may stand beyond the context, where there are none.
+        """
         takes = "position_ids" in inspect.signature(self.inner.forward).parameters
-        return {"position_ids": positions} if takes else {}
+        last = None if self.context is None else self.context - 1
+        return {"position_ids": positions.clamp(min=0, max=last)} if takes else {}
 
     def _features(
         self,
