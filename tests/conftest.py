@@ -45,7 +45,7 @@ def _structures():
     for path in sorted((Path(__file__).parents[1] / "conf" / "model").glob("*.yaml")):
         full = OmegaConf.to_container(OmegaConf.load(path))
         if "num_layers" not in full:
-            continue  # the structure of another
+            continue  # a checkpoint's structure, or that of another model
         small = {key: (sizes | others).get(key, value) for key, value in full.items()}
         small["num_layers"] = min(2, full["num_layers"])
         if small not in found.values():

@@ -10,13 +10,13 @@ from conftest import SPECIAL, toy_examples, toy_model
 from nlg_distill.callbacks import ReseedEveryEpoch, Stopwatch, TextsOnValidation
 from nlg_distill.data.batch import Example, collate
 from nlg_distill.data.corpus import Pair
-from nlg_distill.data.tokenizer import Tokenizer
+from nlg_distill.data.tokenizer import SentencePieceTokenizer
 from nlg_distill.decoding import Hypothesis
 from nlg_distill.modules import StudentModule
 from nlg_distill.text_metrics import bleu
 
 
-class Numbers(Tokenizer):
+class Numbers(SentencePieceTokenizer):
     def __init__(self):
         pass
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from hf_checkpoints import make_gguf, make_whole, quantisable
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -41,12 +42,19 @@ GROUPS = {  # how a file of each group is chosen
     "model": "model@student_model={}",
     "targets": "targets={}",
     "task": "task={}",
+    "tokenizer": "tokenizer@data.tokenizer={}",
     "teacher": "teacher={}",
     "trainer": "trainer={}",
-    "training": "training@student_training={}",
+    "training": "training@teacher_training={}",
     "wrapper": "+wrapper@loss.skew_forward_kl={}",
 }
-GIVEN = {  # what the user must give
+CAUSAL = ["tokenizer@data.tokenizer=hf", "data.tokenizer.path=my_gpt"]
+GIVEN = {  # what the user must give; my_gpt and my_t5 are made by the tests
+    "model/hf_causal": ["student_model.path=my_gpt", *CAUSAL],
+    "model/hf_seq2seq": ["student_model.path=my_t5", *(o.replace("gpt", "t5") for o in CAUSAL)],
+    "model/smollm2": ["tokenizer@data.tokenizer=smollm2"],
+    "tokenizer/hf": ["data.tokenizer.path=my_gpt"],
+    "training/none": ["model@teacher_model=hf_causal", "teacher_model.path=my_gpt", *CAUSAL],
     "data/text_files": ["data.corpus.path=pairs.tsv"],
     "data/tatoeba": ["data.corpus.source_language=nl", "data.corpus.target_language=sv"],
     "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
@@ -64,7 +72,24 @@ def test_every_group_is_known_here():
     assert {path.parts[0] for path in FILES if len(path.parts) > 1} == {*GROUPS, "hydra", "table"}
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where my_gpt and my_t5 are, and a smaller model in the place of SmolLM2."""
+    folder = tmp_path_factory.mktemp("home")
+    make_whole("llama", folder / "my_gpt")
+    make_whole("t5", folder / "my_t5")
+    (folder / "downloads").mkdir()
+    make_gguf(folder / "downloads" / "SmolLM2-135M-Instruct.Q4_1.gguf", quantisable())
+    return folder
+
+
+@pytest.fixture
+def checkpoints(home, monkeypatch):
+    monkeypatch.chdir(home)
+
+
 @pytest.mark.parametrize("file", [f for f in FILES if f.parts[0] in GROUPS], ids=str)
+@pytest.mark.usefixtures("checkpoints")
 def test_every_config_composes_and_fits_its_constructors(file):
     choice = GROUPS[file.parts[0]].format(file.stem)
     cfg = compose([choice, *GIVEN.get(str(file.with_suffix("")), [])])
@@ -186,6 +211,7 @@ assert len(COMMANDS) > 40
 
 
 @pytest.mark.parametrize("file", COMMANDS)
+@pytest.mark.usefixtures("checkpoints")
 def test_the_command_that_a_config_gives_works(file):
     overrides = COMMANDS[file]
     cfg = compose(overrides)
@@ -327,7 +353,10 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
         ("scoring.beam_sizes=[3]", "beam_sizes must be different numbers, 1 among them"),
         ("student_model.dropout=2.0", "student_model: dropout must be in"),
         ("loss.nll.loss.label_smoothing=2.0", "loss.nll: label_smoothing must be in"),
-        ("teacher=cached teacher.k=5000", "teacher.k=5000 is more than data.tokenizer.vocab_size"),
+        (
+            "teacher=cached teacher.k=5000",
+            "teacher.k=5000 is more than the 4000 pieces of data",
+        ),
         ("loss=[top_k_kl] loss.top_k_kl.k=4001", "loss.top_k_kl.k=4001 is more than"),
         ("loss.nll.weight=0.0", "weight must be positive"),
         (

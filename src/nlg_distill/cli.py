@@ -61,6 +61,18 @@ def generate(
         print(text)
 
 
+@app.command("fetch-smollm2")
+def fetch_smollm2(
+    downloads: Annotated[Path, typer.Option(help="Where it goes: paths.downloads.")] = Path(
+        "downloads"
+    ),
+) -> None:
+    """Fetches SmolLM2-135M-Instruct, 93 MB, which model@teacher_model=smollm2 reads."""
+    from nlg_distill.data.smollm2 import fetch
+
+    print(fetch(downloads))
+
+
 @store_app.command("ls")
 def store_ls(root: Path = Path("artifacts")) -> None:
     """Every artifact, its size, and what was made from it."""

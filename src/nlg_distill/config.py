@@ -189,7 +189,10 @@ def _check_node(path: str, node: DictConfig) -> None:
         raise UserError(f"{path}._target_={node._target_} cannot be imported: {error}") from error
     function = target.__init__ if inspect.isclass(target) else target
     parameters = inspect.signature(target).parameters
-    hints = typing.get_type_hints(function)
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError:  # other packages may name what they import for type checkers alone
+        hints = {}
     for key in node:
         name = str(key)
         if name in ("_target_", "_partial_", "_recursive_"):

@@ -137,7 +137,7 @@ def _next_log_probs(
     output: ModelOutput, special: SpecialIds, must_end: Bool[Tensor, " sources"]
 ) -> Float[Tensor, "sources beam vocab"]:
     log_probs = output.logits.float().log_softmax(dim=-1)
-    log_probs[:, :, [special.pad, special.begin]] = float("-inf")
+    log_probs[:, :, special.never_written] = float("-inf")
     if must_end.any():
         end = log_probs[must_end, :, special.end]
         log_probs[must_end] = float("-inf")

@@ -10,7 +10,8 @@ from nlg_distill.data.batch import Example
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.decoding import beam_search
 from nlg_distill.errors import UserError
-from nlg_distill.stages.models import WEIGHTS, load_model
+from nlg_distill.models.generation_model import WEIGHTS
+from nlg_distill.stages.models import load_model
 from nlg_distill.stages.tokenizer import load_tokenizer
 
 
@@ -32,7 +33,7 @@ def generate_texts(model: Path, sources: Sequence[str], beam_size: int) -> list[
         raise UserError(f"source {empty[0]} is empty: give one text per line")
     tokenizer = load_tokenizer(artifact)
     network = load_model(artifact)
-    ids = tokenizer.encode(sources)
+    ids = tokenizer.encode_sources(sources)
     examples = [Example(i, source, []) for i, source in enumerate(ids)]
     longest = max(len(source) for source in ids) + 1
     texts: dict[int, str] = {}

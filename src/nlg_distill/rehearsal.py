@@ -2,16 +2,16 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
-from torch import nn
 
 from nlg_distill.data.batch import Author, Example, SpecialIds, collate
 from nlg_distill.data.hygiene import Cleaning
@@ -19,7 +19,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.losses import FeatureTerm, Objective
 from nlg_distill.models import GenerationModel
 from nlg_distill.session import Session
-from nlg_distill.stages.models import autocast
+from nlg_distill.stages.models import autocast, build_model
 from nlg_distill.targets import TargetsPolicy
 from nlg_distill.tasks import Task
 from nlg_distill.teachers.signal import TeacherSignal
@@ -35,9 +35,13 @@ def rehearse(cfg: DictConfig) -> None:
     for name in ("data", "task", "scoring", "targets", "init"):
         with _naming(name):
             made[name] = instantiate(cfg[name], _convert_="all")
+    with _naming("data.tokenizer"):
+        tokenizer = made["data"]["tokenizer"]
+        pieces = tokenizer.vocab_size
     for name in ("teacher_model", "student_model"):
         with _naming(name), torch.device("meta"):
-            made[name] = instantiate(cfg[name], vocab_size=8)
+            made[name] = build_model(cfg[name], pieces)
+            made[name].refuse_other_tokens(tokenizer.special)
     with _naming("init"):
         made["init"].rehearse(made["student_model"], made["teacher_model"])
     objectives = {}
@@ -47,9 +51,11 @@ def rehearse(cfg: DictConfig) -> None:
         for term_name, term in objectives[name].items():
             with _naming(f"{name}.{term_name}"):
                 term.rehearse()
-    _refuse_more_than_all(cfg, objectives["loss"])
+    _refuse_more_than_all(cfg, objectives["loss"], pieces)
     _refuse_other_than_gold(objectives["teacher_loss"])
-    if made["targets"].needs_trained_student and not made["init"].trained:
+    if made["targets"].needs_trained_student and not (
+        made["init"].trained or made["student_model"].pretrained
+    ):
         warnings.warn(
             "the student starts at random and is trained on its own text, which is noise at first: "
             "warm-start it with init=experiment, which takes the baseline",
@@ -60,8 +66,9 @@ def rehearse(cfg: DictConfig) -> None:
     _compare_inner_states(objectives["loss"], made["student_model"], made["teacher_model"])
     for name in ("teacher_training", "student_training"):
         with _naming(name):
-            training = instantiate(cfg[name], _convert_="all")
-            training.schedule(training.optimizer([nn.Parameter(torch.zeros(1))]))
+            made[name] = instantiate(cfg[name], _convert_="all")
+            made[name].rehearse()
+    _refuse_untrained(made)
     with _naming("trainer"):
         device = Session(Path(), cfg.trainer, lambda key: None).device
         autocast(cfg.trainer.precision, device)
@@ -99,6 +106,19 @@ def _refuse_writing_for_nothing(cleaning: Cleaning, task: Task, targets: Targets
         )
 
 
+def _refuse_untrained(made: Mapping[str, Any]) -> None:
+    """Only a checkpoint can be taken over as it is, and only by a teacher."""
+    if not made["student_training"].trains:
+        raise UserError("a student is trained: leave training@student_training=none to a teacher")
+    teacher = made["teacher_model"]
+    if not made["teacher_training"].trains and (not teacher.pretrained or teacher.adapted):
+        what = "teacher_model.lora, which" if teacher.adapted else "a teacher at random, which"
+        raise UserError(
+            f"training@teacher_training=none takes over a checkpoint as it is, not {what} would "
+            f"have to be trained: give teacher_model.path alone, or a training"
+        )
+
+
 def _refuse_other_than_gold(teacher_loss: Objective) -> None:
     """A teacher has no teacher, and is trained on gold text."""
     for name, term in teacher_loss.items():
@@ -114,16 +134,15 @@ def _refuse_other_than_gold(teacher_loss: Objective) -> None:
             )
 
 
-def _refuse_more_than_all(cfg: DictConfig, objective: Objective) -> None:
+def _refuse_more_than_all(cfg: DictConfig, objective: Objective, pieces: int) -> None:
     """Of k tokens, no more can be kept than there are."""
-    pieces = cfg.data.tokenizer.vocab_size
     kept = {"teacher.k": cfg.teacher.get("k", 0)}
     terms = objective.items()
     kept |= {f"loss.{name}.k": term.fewest_tokens for name, term in terms}
     for setting, k in kept.items():
         if k > pieces:
             raise UserError(
-                f"{setting}={k} is more than data.tokenizer.vocab_size={pieces}: set it to "
+                f"{setting}={k} is more than the {pieces} pieces of data.tokenizer: set it to "
                 f"{pieces} for all of them"
             )
 

@@ -29,11 +29,16 @@ class Example:
 
 @dataclass(frozen=True)
 class SpecialIds:
-    """The ids of the tokens that are not text."""
+    """The ids of the tokens that are not text; one id may have several of the parts."""
 
     pad: int
     begin: int
     end: int
+
+    @property
+    def never_written(self) -> list[int]:
+        """Padding and begin, unless texts end with the same token."""
+        return sorted({self.pad, self.begin} - {self.end})
 
 
 class Author(IntEnum):

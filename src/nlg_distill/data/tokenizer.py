@@ -1,12 +1,14 @@
-"""SentencePiece tokenizers.
+"""Tokenizers: what all of them offer, and SentencePiece.
 
 Kudo and Richardson, "SentencePiece: A simple and language independent subword tokenizer", 2018,
 https://arxiv.org/abs/1808.06226.
 """
 
 import io
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
@@ -15,13 +17,58 @@ from nlg_distill.errors import UserError
 
 SPECIAL = SpecialIds(pad=0, begin=2, end=3)
 UNKNOWN_ID = 1
+FILENAME = "sentencepiece.model"
 
 
-class Tokenizer:
-    """Texts to ids and back, without special tokens."""
+class Tokenizer(ABC):
+    """Texts to ids and back. What a batch adds, its begin and end, is not among the ids."""
+
+    special: SpecialIds
+    vocab_size: int
+
+    @property
+    @abstractmethod
+    def pieces(self) -> list[str]:
+        """The vocabulary, in the order of the ids."""
+
+    @abstractmethod
+    def encode_sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each source."""
+
+    @abstractmethod
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each target."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each sequence of ids."""
+
+
+class TokenizerMaker(ABC):
+    """The settings of a tokenizer: makes its files, and loads them."""
+
+    special: SpecialIds
+    vocab_size: int
+
+    @abstractmethod
+    def make(self, texts: Sequence[str], folder: Path) -> None:
+        """Writes the tokenizer's files to `folder`; `texts` are those of the training split."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Tokenizer:
+        """The tokenizer whose files `make` wrote to `folder`, or which were copied there."""
+
+    @classmethod
+    def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """What identifies files that the settings name, and the settings do not say."""
+        return {}
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """One vocabulary for both sides, without special tokens in a text."""
 
     def __init__(self, model: bytes) -> None:
-        """`model` is a serialized SentencePiece model made by `train_sentencepiece`."""
+        """`model` is a serialized SentencePiece model made by `SentencePiece`."""
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.special = SPECIAL
         self.vocab_size: int = self._processor.vocab_size()
@@ -32,55 +79,69 @@ class Tokenizer:
         pieces: list[str] = self._processor.id_to_piece(list(range(self.vocab_size)))
         return pieces
 
-    @classmethod
-    def load(cls, path: Path) -> "Tokenizer":
-        """The tokenizer whose model is stored at `path`."""
-        return cls(path.read_bytes())
-
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text."""
+    def encode_sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each source."""
         ids: list[list[int]] = self._processor.encode(list(texts))
         return ids
+
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each target, encoded as sources are."""
+        return self.encode_sources(texts)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids."""
         return [self._processor.decode(list(sequence)) for sequence in ids]
 
 
-def train_sentencepiece(
-    texts: Sequence[str], *, vocab_size: int, model_type: str, character_coverage: float
-) -> bytes:
-    """A serialized SentencePiece model fitted to `texts`.
+class SentencePiece(TokenizerMaker):
+    """A SentencePiece model, fitted to the training split."""
 
-    Args:
-        texts: the training split alone.
-        vocab_size: number of pieces, the four special ones included.
-        model_type: `unigram` or `bpe`.
-        character_coverage: share of characters that get a piece of their own, in (0, 1].
+    special = SPECIAL
 
-    Raises:
-        UserError: if the texts are too few for so large a vocabulary.
-    """
-    if model_type not in ("unigram", "bpe"):
-        raise UserError(f"data.tokenizer.model_type must be unigram or bpe, got {model_type!r}")
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts),
-            model_writer=model,
-            vocab_size=vocab_size,
-            model_type=model_type,
-            character_coverage=character_coverage,
-            pad_id=SPECIAL.pad,
-            unk_id=UNKNOWN_ID,
-            bos_id=SPECIAL.begin,
-            eos_id=SPECIAL.end,
-            num_threads=1,  # the result depends on the number of threads
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise UserError(
-            f"SentencePiece cannot make data.tokenizer.vocab_size={vocab_size} pieces "
-            f"(model_type={model_type}) out of {len(texts)} texts: {error}"
-        ) from error
-    return model.getvalue()
+    def __init__(self, *, vocab_size: int, model_type: str, character_coverage: float) -> None:
+        """Keeps the settings.
+
+        Args:
+            vocab_size: number of pieces, the four special ones included.
+            model_type: `unigram` or `bpe`.
+            character_coverage: share of characters that get a piece of their own, in (0, 1].
+
+        Raises:
+            UserError: if `model_type` is another.
+        """
+        if model_type not in ("unigram", "bpe"):
+            raise UserError(f"model_type must be unigram or bpe, got {model_type!r}")
+        self.vocab_size, self.model_type = vocab_size, model_type
+        self.character_coverage = character_coverage
+
+    def make(self, texts: Sequence[str], folder: Path) -> None:
+        """Fits the model to `texts`.
+
+        Raises:
+            UserError: if the texts are too few for so large a vocabulary.
+        """
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=model,
+                vocab_size=self.vocab_size,
+                model_type=self.model_type,
+                character_coverage=self.character_coverage,
+                pad_id=SPECIAL.pad,
+                unk_id=UNKNOWN_ID,
+                bos_id=SPECIAL.begin,
+                eos_id=SPECIAL.end,
+                num_threads=1,  # the result depends on the number of threads
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise UserError(
+                f"SentencePiece cannot make data.tokenizer.vocab_size={self.vocab_size} pieces "
+                f"(model_type={self.model_type}) out of {len(texts)} texts: {error}"
+            ) from error
+        (folder / FILENAME).write_bytes(model.getvalue())
+
+    def load(self, folder: Path) -> SentencePieceTokenizer:
+        """The model in `folder`."""
+        return SentencePieceTokenizer((folder / FILENAME).read_bytes())

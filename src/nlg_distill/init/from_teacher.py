@@ -94,7 +94,7 @@ def sources(
     given, found = teacher.state_dict(), {}
     for name in student.state_dict():
         layer = student.LAYER.search(name)
-        source = name if layer is None else student.LAYER.sub(str(layers[int(layer[0])]), name)
+        source = name if layer is None else student.LAYER.sub(str(layers[int(layer[0])]), name, 1)
         if source not in given:
             raise UserError(f"init.layers={list(layers)}: the teacher has no {source}")
         found[name] = (source, given[source])

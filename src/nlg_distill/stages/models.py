@@ -1,6 +1,5 @@
 """Trained models on disk: safetensors weights, the config that builds them, their tokenizer."""
 
-import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -8,37 +7,33 @@ from typing import Any
 
 import torch
 import yaml
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from safetensors import SafetensorError
-from safetensors.torch import load_model as load_weights
-from safetensors.torch import save_model as save_weights
 
 from nlg_distill.errors import UserError
 from nlg_distill.models import GenerationModel
-from nlg_distill.stages.tokenizer import FILENAME as TOKENIZER
-from nlg_distill.stages.tokenizer import load_tokenizer
-
-WEIGHTS = "model.safetensors"
+from nlg_distill.models.generation_model import WEIGHTS
+from nlg_distill.stages.tokenizer import copy_tokenizer, load_tokenizer
 
 
 def build_model(config: Mapping[str, Any], vocab_size: int) -> GenerationModel:
     """A model with fresh parameters."""
-    model: GenerationModel = instantiate(config, vocab_size=vocab_size)
+    model: GenerationModel = instantiate(config, vocab_size=vocab_size, _convert_="all")
     return model
 
 
 def save_model(model: GenerationModel, tokenizer: Path, out: Path) -> None:
     """Writes the weights, and the tokenizer beside them so that the folder is enough to deploy."""
-    save_weights(model, str(out / WEIGHTS))
-    shutil.copyfile(tokenizer / TOKENIZER, out / TOKENIZER)
+    model.save(out)
+    copy_tokenizer(tokenizer, out)
 
 
 def load_model(artifact: Path) -> GenerationModel:
     """A trained model in eval mode."""
     config = yaml.safe_load((artifact / "config.yaml").read_text(encoding="utf-8"))
-    model = build_model(config["model"], load_tokenizer(artifact).vocab_size)
+    kind: type[GenerationModel] = get_class(config["model"]["_target_"])
     try:
-        load_weights(model, str(artifact / WEIGHTS))
+        model = kind.load(config["model"], artifact, load_tokenizer(artifact).vocab_size)
     except SafetensorError as error:
         raise UserError(
             f"{artifact / WEIGHTS} is damaged ({error}): the next training run that needs it makes "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hydra.utils import get_class
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.config import compose
@@ -43,7 +43,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     tokenizer = Stage(
         name="tokenizer",
         version=1,
-        config=_plain(cfg.data, "tokenizer"),
+        config=_with_content(_plain(cfg.data, "tokenizer"), "tokenizer"),
         builder="nlg_distill.stages.tokenizer.build",
         parents={"corpus": corpus},
     )
@@ -109,14 +109,17 @@ def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -
     return Stage(
         name="teacher",
         version=1,
-        config={
-            "model": _plain(cfg)["teacher_model"],
-            "training": _plain(cfg)["teacher_training"],
-            "loss": _plain(cfg)["teacher_loss"],
-            "seed": cfg.teacher_seed if seed is None else seed,
-            **_watched(cfg),
-            **_trainer(cfg),
-        },
+        config=_with_content(
+            {
+                "model": _plain(cfg)["teacher_model"],
+                "training": _plain(cfg)["teacher_training"],
+                "loss": _plain(cfg)["teacher_loss"],
+                "seed": cfg.teacher_seed if seed is None else seed,
+                **_watched(cfg),
+                **_trainer(cfg),
+            },
+            "model",
+        ),
         builder="nlg_distill.stages.training.build_teacher",
         parents=text,
     )
@@ -195,23 +198,27 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
     if "experiment" in cfg.init:
         parents["init"] = _student(earlier := _earlier(cfg, overrides), text, _kept(overrides))
         assert earlier.data == cfg.data
+        pieces: int = instantiate(cfg.data.tokenizer).vocab_size
         with torch.device("meta"):
-            ours, theirs = (build_model(c.student_model, vocab_size=8) for c in (cfg, earlier))
+            ours, theirs = (build_model(c.student_model, pieces) for c in (cfg, earlier))
         refuse_other_structure(ours, theirs, cfg.init.experiment)
     return Stage(
         name="student",
         version=2,
-        config={
-            "model": plain["student_model"],
-            "training": plain["student_training"],
-            "init": plain["init"],
-            "targets": plain["targets"],
-            "loss": plain["loss"],
-            "seed": cfg.seed,
-            **needs,
-            **_watched(cfg),
-            **_trainer(cfg),
-        },
+        config=_with_content(
+            {
+                "model": plain["student_model"],
+                "training": plain["student_training"],
+                "init": plain["init"],
+                "targets": plain["targets"],
+                "loss": plain["loss"],
+                "seed": cfg.seed,
+                **needs,
+                **_watched(cfg),
+                **_trainer(cfg),
+            },
+            "model",
+        ),
         builder="nlg_distill.stages.training.build_student",
         parents=parents,
     )
@@ -262,6 +269,13 @@ def _training_needs_teacher(cfg: DictConfig) -> bool:
 def _class(node: DictConfig) -> Any:
     """The class that a node names, whose attributes say what it needs."""
     return get_class(node._target_)
+
+
+def _with_content(config: dict[str, Any], part: str) -> dict[str, Any]:
+    """A stage's config with what identifies the files that one part of it names, if any."""
+    kind: Any = get_class(config[part]["_target_"])
+    content = kind.content(config[part])
+    return {**config, "content": content} if content else config
 
 
 def _trainer(cfg: DictConfig) -> dict[str, Any]:

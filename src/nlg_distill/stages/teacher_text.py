@@ -35,7 +35,7 @@ def build(
     source.to(session.device)
     writing = instantiate(config["writing"])
     sources = [pair.source for pair in load_split(parents["corpus"], "train")]
-    examples = [Example(i, ids, []) for i, ids in enumerate(tokenizer.encode(sources))]
+    examples = [Example(i, ids, []) for i, ids in enumerate(tokenizer.encode_sources(sources))]
 
     (out / "work").mkdir(exist_ok=True)
     written = out / "work" / FILENAME

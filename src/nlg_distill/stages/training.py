@@ -4,12 +4,13 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import nn
 
 from nlg_distill.callbacks import (
     ProcessSettings,
@@ -28,6 +29,7 @@ from nlg_distill.modules import DistillModule, GenerationModule, StudentModule, 
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.models import build_model, save_model
+from nlg_distill.stages.no_training import NoTraining
 from nlg_distill.stages.sources import open_source
 from nlg_distill.stages.teacher_text import training_pairs
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
@@ -64,6 +66,7 @@ class Training:
     threads: int
     optimizer: Callable[..., Any]
     schedule: Callable[..., Any]
+    trains: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Checks what the types cannot say."""
@@ -83,6 +86,23 @@ class Training:
                 f"validate_every={self.validate_every}"
             )
 
+    def rehearse(self) -> None:
+        """Lets optimizer and schedule refuse their settings."""
+        self.schedule(self.optimizer([nn.Parameter(torch.zeros(1))]))
+
+    def fit(
+        self,
+        module: GenerationModule,
+        pairs: Sequence[Pair],
+        tokenizer: Tokenizer,
+        config: Mapping[str, Any],
+        parents: Mapping[str, Path],
+        out: Path,
+        session: Session,
+    ) -> None:
+        """Trains the module on the pairs and keeps the best weights."""
+        _fit(module, pairs, self, tokenizer, config, parents, out, session)
+
 
 def build_teacher(
     config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
@@ -98,7 +118,7 @@ def build_teacher(
         writes=_task(config).writes,
     )
     pairs = load_split(parents["corpus"], "train")
-    _fit(module, pairs, training, tokenizer, config, parents, out, session)
+    training.fit(module, pairs, tokenizer, config, parents, out, session)
 
 
 def build_student(
@@ -119,7 +139,7 @@ def build_student(
         optimizer=training.optimizer,
         schedule=training.schedule,
     )
-    _fit(module, pairs, training, tokenizer, config, parents, out, session)
+    training.fit(module, pairs, tokenizer, config, parents, out, session)
 
 
 def _task(config: Mapping[str, Any]) -> Task:
@@ -137,8 +157,10 @@ def _seconds_before(parents: Mapping[str, Path]) -> float:
     return seconds
 
 
-def _prepare(config: Mapping[str, Any], parents: Mapping[str, Path]) -> tuple[Training, Tokenizer]:
-    training: Training = instantiate(config["training"], _convert_="all")
+def _prepare(
+    config: Mapping[str, Any], parents: Mapping[str, Path]
+) -> tuple[Training | NoTraining, Tokenizer]:
+    training: Training | NoTraining = instantiate(config["training"], _convert_="all")
     torch.set_num_threads(training.threads)
     L.seed_everything(config["seed"], verbose=False)
     return training, load_tokenizer(parents["tokenizer"])
@@ -158,9 +180,11 @@ def _fit(
     task = _task(config)
     train = _short_enough(pairs, tokenizer, training.max_tokens)
     validation = load_split(parents["corpus"], "validation")[: training.validation_pairs]
+    held_out = encode_pairs(validation, tokenizer)
+    module.model.refuse_too_long([*train, *held_out])
     data = TextDataModule(
         train,
-        encode_pairs(validation, tokenizer),
+        held_out,
         tokenizer.special,
         batch_tokens=training.batch_tokens,
         batches_per_epoch=training.validate_every * training.accumulate_grad_batches,

@@ -45,7 +45,7 @@ class SpeculativeSamples(OnlinePolicy):
         """The sources with the common texts."""
         assert writers.teacher is not None
         special = writers.special
-        combine = partial(self.combine, no_text=[special.pad, special.begin])
+        combine = partial(self.combine, no_text=special.never_written)
         writer = CombinedWriter(writers.student, writers.teacher, combine)
         return Sampling().rewrite(writer, batch, special)
 

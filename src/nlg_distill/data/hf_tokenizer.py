@@ -1,0 +1,197 @@
+"""Tokenizers of Hugging Face checkpoints."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nlg_distill.data.batch import SpecialIds
+from nlg_distill.data.tokenizer import Tokenizer, TokenizerMaker
+from nlg_distill.errors import UserError
+from nlg_distill.hugging_face import OPENING, fingerprint, first_line, library, place, read_config
+
+FILENAME = "special_ids.json"
+SOURCE = "{source}"
+GIVE = "give the folder of a checkpoint with its tokenizer, or a GGUF file"
+SIDES = ("text", "text_target")
+LANGUAGES = {"source_language": "src_lang", "target_language": "tgt_lang"}
+
+
+class HFTokenizer(Tokenizer):
+    """A tokenizer of transformers.
+
+    Sources are what `tokenizer(text)` gives, targets what `tokenizer(text_target=text)` gives, each
+    without the end token, which a batch adds. What it puts before a text, such as BART's `<s>` or a
+    language, is part of the ids. A target that goes on where a prompt stops, as in decoder-only
+    models, is encoded without any special token.
+    """
+
+    def __init__(
+        self, tokenizer: Any, special: SpecialIds, *, continues: bool, prompt: str | None
+    ) -> None:
+        """Wraps a tokenizer.
+
+        Args:
+            tokenizer: one of transformers.
+            special: ids of the tokens that are not text.
+            continues: whether a target goes on where its source stops.
+            prompt: a source as the model reads it, with `{source}` where the text stands.
+        """
+        self.special, self._tokenizer = special, tokenizer
+        self._continues, self._prompt = continues, prompt
+        self._names: dict[int, str] = {i: name for name, i in tokenizer.get_vocab().items()}
+        self.vocab_size: int = max(self._names) + 1
+        self._ends = {side: self.last_added(side) == special.end for side in SIDES}
+
+    @property
+    def pieces(self) -> list[str]:
+        """The vocabulary, in the order of the ids; some ids may have no piece."""
+        return [self._names.get(i, f"(no piece {i})") for i in range(self.vocab_size)]
+
+    def encode_sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each source, inside the prompt if there is one."""
+        if self._prompt is not None:
+            texts = [self._prompt.replace(SOURCE, text) for text in texts]
+        return self._encode("text", texts)
+
+    def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each target."""
+        return self._encode("text_target", texts, special=not self._continues)
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each sequence of ids, without special tokens."""
+        rows = [list(sequence) for sequence in ids]
+        texts: list[str] = self._tokenizer.batch_decode(rows, skip_special_tokens=True)
+        return texts
+
+    def last_added(self, side: str) -> int | None:
+        """What the tokenizer itself puts behind a `text` or a `text_target`, if anything."""
+        whole, bare = (
+            self._tokenizer(**{side: "a"}, add_special_tokens=added)["input_ids"]
+            for added in (True, False)
+        )
+        last: int = whole[-1]
+        return None if last == bare[-1] else last
+
+    def _encode(self, side: str, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
+        if not texts:
+            return []
+        rows: list[list[int]]
+        rows = self._tokenizer(**{side: list(texts)}, add_special_tokens=special)["input_ids"]
+        return [ids[:-1] for ids in rows] if special and self._ends[side] else rows
+
+
+class Pretrained(TokenizerMaker):
+    """The tokenizer of a checkpoint, as it is."""
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        prompt: str | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> None:
+        """Keeps the settings.
+
+        Args:
+            path: a checkpoint's name, folder, or GGUF file, with its model's config.
+            prompt: a source as a decoder-only model reads it, with `{source}` where the text
+                stands; special tokens in it are encoded as such.
+            source_language: its code, for tokenizers of many languages.
+            target_language: its code, for tokenizers of many languages.
+
+        Raises:
+            UserError: if `prompt` does not name the source once.
+        """
+        if prompt is not None and prompt.count(SOURCE) != 1:
+            raise UserError(f"prompt must have {SOURCE} in it once, got {prompt!r}")
+        self.path, self.prompt = path, prompt
+        self.languages = {"source_language": source_language, "target_language": target_language}
+
+    @property
+    def vocab_size(self) -> int:  # type: ignore[override]
+        """Number of pieces."""
+        return self._opened.vocab_size
+
+    @property
+    def special(self) -> SpecialIds:  # type: ignore[override]
+        """The ids of the tokens that are not text."""
+        return self._opened.special
+
+    @cached_property
+    def _opened(self) -> HFTokenizer:
+        config, tokenizer = read_config(self.path), self._read(self.path)
+        continues = not config.is_encoder_decoder
+        special = _special_ids(self.path, tokenizer, config, continues=continues)
+        made = HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
+        if not continues:
+            self._refuse_other_ends(made)
+        return made
+
+    def make(self, texts: Sequence[str], folder: Path) -> None:
+        """Writes the tokenizer's files, which `AutoTokenizer` reads, too; `texts` change nothing.
+
+        Raises:
+            UserError: if there is no such tokenizer, or it does not fit.
+        """
+        made = self._opened
+        made._tokenizer.save_pretrained(folder)
+        told = {**asdict(made.special), "continues": made._continues}
+        (folder / FILENAME).write_text(json.dumps(told) + "\n", encoding="utf-8")
+
+    def load(self, folder: Path) -> HFTokenizer:
+        """The tokenizer in `folder`."""
+        told = json.loads((folder / FILENAME).read_text(encoding="utf-8"))
+        continues = told.pop("continues")
+        tokenizer = self._read(str(folder))
+        return HFTokenizer(tokenizer, SpecialIds(**told), continues=continues, prompt=self.prompt)
+
+    @classmethod
+    def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """What stands at a local path; see `fingerprint`."""
+        return fingerprint(settings["path"])
+
+    def _read(self, path: str) -> Any:
+        given = {LANGUAGES[name]: code for name, code in self.languages.items() if code is not None}
+        try:
+            tokenizer = library().AutoTokenizer.from_pretrained(**place(path), **given)
+        except (*OPENING, TypeError) as error:
+            said = first_line(error)
+            raise UserError(f"path={path} holds no tokenizer ({said}): {GIVE}") from error
+        files = ["tokenizer.json", *tokenizer.vocab_files_names.values()]
+        if Path(path).is_dir() and not any(Path(path, name).is_file() for name in files):
+            # transformers makes an empty one
+            raise UserError(f"path={path} holds no tokenizer, such as {files[0]}: {GIVE}")
+        for name, code in self.languages.items():
+            if code is not None and not hasattr(tokenizer, LANGUAGES[name]):
+                raise UserError(f"{name}={code} changes nothing: {path} knows no languages")
+        return tokenizer
+
+    def _refuse_other_ends(self, made: HFTokenizer) -> None:
+        """Refuses a tokenizer whose texts do not end with the end token."""
+        for side in SIDES:
+            last = made.last_added(side)
+            if last != made.special.end:
+                told = "without a special token" if last is None else f"with {made.pieces[last]}"
+                raise UserError(
+                    f"path={self.path}: its texts end {told}, and this project ends them with "
+                    f"{made.pieces[made.special.end]}: choose another tokenizer"
+                )
+
+
+def _special_ids(path: str, tokenizer: Any, config: Any, *, continues: bool) -> SpecialIds:
+    """The ids of a checkpoint: texts begin with its `decoder_start_token_id`, if it has one."""
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise UserError(f"path={path}: its tokenizer has no end token (eos_token)")
+    if continues:
+        begin = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    else:
+        begin = getattr(config, "decoder_start_token_id", None)
+        if begin is None:
+            raise UserError(f"path={path}: its config.json has no decoder_start_token_id")
+    pad = end if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    return SpecialIds(pad=pad, begin=begin, end=end)

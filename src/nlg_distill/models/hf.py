@@ -1,0 +1,286 @@
+"""What Hugging Face models share: their parameters, their logits, their caches.
+
+Wolf et al., "Transformers: State-of-the-Art Natural Language Processing", 2020,
+https://aclanthology.org/2020.emnlp-demos.6. Nothing here knows an architecture.
+"""
+
+import copy
+import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from nlg_distill.data.batch import SpecialIds
+from nlg_distill.errors import UserError
+from nlg_distill.hugging_face import fingerprint, read_config
+from nlg_distill.models import hf_loading
+from nlg_distill.models.generation_model import GenerationModel
+from nlg_distill.models.output import ModelOutput
+
+
+class OutputProjection(nn.Module):
+    """Output embeddings as a linear map: logits are `hidden @ weight.T + bias`.
+
+    A fused projection-and-loss reads `weight` and `bias` in its place.
+    """
+
+    def __init__(
+        self, head: nn.Linear, extra_bias: Float[Tensor, "1 rows"] | None, vocab_size: int
+    ) -> None:
+        """Takes the first `vocab_size` rows; `extra_bias` is what some models add to logits."""
+        super().__init__()
+        self.head, self.extra_bias, self.vocab_size = head, extra_bias, vocab_size
+
+    @property
+    def weight(self) -> Float[Tensor, "vocab hidden"]:
+        """The output embeddings."""
+        weight: Tensor = self.head.weight
+        return weight[: self.vocab_size]
+
+    @property
+    def bias(self) -> Float[Tensor, " vocab"] | None:
+        """What is added to logits, if anything."""
+        bias: Tensor | None = self.head.bias
+        if self.extra_bias is not None:
+            bias = self.extra_bias[0] if bias is None else bias + self.extra_bias[0]
+        return None if bias is None else bias[: self.vocab_size]
+
+    def forward(self, hidden: Float[Tensor, "*tokens hidden"]) -> Float[Tensor, "*tokens vocab"]:
+        """Logits."""
+        return linear(hidden, self.weight, self.bias)
+
+
+class HFModel(GenerationModel):
+    """A model of transformers behind this project's interface.
+
+    Logits are of the tokenizer's pieces alone: rows of the output embeddings beyond them, with
+    which some checkpoints are padded, get no probability.
+    """
+
+    LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
+    AUTO: ClassVar[str]
+    """The class of transformers that finds the architecture."""
+    ENCODER_DECODER: ClassVar[bool]
+
+    def __init__(
+        self,
+        vocab_size: int,
+        *,
+        path: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        lora: Any = None,
+        attentions: bool = False,
+    ) -> None:
+        """Loads a checkpoint, or makes a model at random.
+
+        On the meta device, no parameter of a checkpoint is read.
+
+        Args:
+            vocab_size: pieces of the tokenizer; no more than the output embeddings have rows.
+            path: a checkpoint's name, folder, or GGUF file.
+            config: instead of `path`, settings of transformers and the `model_type` that they are
+                of; parameters are random.
+            lora: a `peft.LoraConfig`; then its adapters alone are trained. Saved, they are merged.
+            attentions: whether `Features` has rows of attention, which takes slower attention.
+
+        Raises:
+            UserError: if the checkpoint or the settings do not fit.
+        """
+        super().__init__()
+        if (path is None) == (config is None):
+            raise UserError("give either path, of a checkpoint, or config, for random parameters")
+        if path is None and lora is not None:
+            raise UserError("lora adapts a checkpoint, and config makes a random model: give path")
+        self.vocab_size, self.attentions = vocab_size, attentions
+        self.pretrained = path is not None
+        options = {"attn_implementation": "eager"} if attentions else {}
+        self.network = self._network(path, config, options)
+        self._refuse_other_head(path)
+        if lora is not None:
+            self._adapt(lora)
+        if not self._is_empty:
+            with torch.no_grad(), torch.autocast(self.inner.device.type, enabled=False):
+                self.eval()._refuse_other_arithmetic()
+        self.train()
+
+    def _network(
+        self, path: str | None, settings: Mapping[str, Any] | None, options: Mapping[str, Any]
+    ) -> Any:
+        if settings is not None:
+            config = hf_loading.config_of(settings, self.vocab_size)
+        else:
+            assert path is not None
+            config = read_config(path)
+        if config.is_encoder_decoder != self.ENCODER_DECODER:
+            kind = "an encoder-decoder" if config.is_encoder_decoder else "a decoder-only model"
+            other = "hf_seq2seq" if config.is_encoder_decoder else "hf_causal"
+            raise UserError(
+                f"{path or 'config'} is {kind} ({config.model_type}), not what "
+                f"{type(self).__name__} runs: choose model={other}"
+            )
+        if path is None or torch.get_default_device().type == "meta":
+            return hf_loading.build(self.AUTO, config, options)
+        return hf_loading.load(self.AUTO, path, options)
+
+    def _refuse_other_head(self, path: str | None) -> None:
+        head = self.inner.get_output_embeddings()
+        if not isinstance(head, nn.Linear):
+            raise UserError(f"{path or 'config'}: its logits are made by {type(head).__name__}")
+        if len(head.weight) < self.vocab_size:
+            raise UserError(
+                f"{path or 'config'} has output embeddings of {len(head.weight)} tokens, but the "
+                f"tokenizer has {self.vocab_size} pieces: data.tokenizer must be that of the model"
+            )
+
+    def _adapt(self, lora: Any) -> None:
+        import peft
+
+        try:
+            self.network, self.adapted = peft.get_peft_model(self.network, lora), True
+        except ValueError as error:
+            raise UserError(f"lora: {error}") from error
+        if type(self.inner.get_output_embeddings()) is not nn.Linear:
+            raise UserError("lora.target_modules: leave the output embeddings out")
+
+    def _refuse_other_arithmetic(self) -> None:
+        """Lets the output embeddings give large numbers: but for a bias, they must be the logits.
+
+        Other models scale or squash them.
+        """
+
+        def large(logits: Tensor) -> Tensor:
+            return torch.linspace(-90, 90, logits.numel()).view_as(logits).to(logits)
+
+        head = self.inner.get_output_embeddings()
+        hook = head.register_forward_hook(lambda head, given, logits: large(logits))
+        try:
+            logits: Tensor = self.inner(**self._example()).logits
+        finally:
+            hook.remove()
+        expected, extra = large(logits), self._extra_bias
+        if not torch.allclose(logits, expected if extra is None else expected + extra):
+            raise UserError(
+                f"{self.inner.config.model_type} does more to its logits than a linear map, which "
+                f"this project cannot do after it: choose another model"
+            )
+
+    @abstractmethod
+    def _example(self) -> dict[str, Tensor]:
+        """Inputs of a few tokens."""
+
+    @property
+    def inner(self) -> Any:
+        """The model of transformers, inside its adapters if it has any."""
+        return self.network.get_base_model() if self.adapted else self.network
+
+    @property
+    def projection(self) -> OutputProjection:
+        """The output embeddings; a view of the model's own parameters."""
+        head = self.inner.get_output_embeddings()
+        return OutputProjection(head, self._extra_bias, self.vocab_size)
+
+    @property
+    def _extra_bias(self) -> Float[Tensor, "1 rows"] | None:
+        """What some models add to their logits, and no linear map of theirs has."""
+        return dict(self.inner.named_buffers(recurse=False)).get("final_logits_bias")
+
+    @property
+    def num_heads(self) -> int | None:
+        """Heads of its attentions."""
+        heads: int | None = getattr(self.inner.config, "num_attention_heads", None)
+        return heads
+
+    @property
+    def context(self) -> int | None:
+        """The most positions that it reads; None where its config sets no bound."""
+        positions: int | None = getattr(self.inner.config, "max_position_embeddings", None)
+        return positions
+
+    @property
+    def _is_empty(self) -> bool:
+        return next(self.parameters()).is_meta
+
+    def _read(self, **inputs: Any) -> tuple[Tensor, Any]:
+        """What the output embeddings read, and all else that the model says but logits.
+
+        The projection's input is caught where the model hands it over, scaled as some do. The model
+        is left nothing to project, so that logits are made once, and elsewhere.
+        """
+        caught: list[Tensor] = []
+
+        def catch(head: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor]:
+            caught.append(given[0])
+            return (given[0][..., :0, :],)
+
+        hook = self.inner.get_output_embeddings().register_forward_pre_hook(catch)
+        try:
+            said = self.inner(**inputs, return_dict=True)
+        finally:
+            hook.remove()
+        (hidden,) = caught
+        return hidden, said
+
+    def _output(self, hidden: Float[Tensor, "*tokens hidden"], **features: Any) -> ModelOutput:
+        return ModelOutput(hidden, self.projection, **features)
+
+    def _refuse_beyond_context(self, length: int, what: str) -> None:
+        if self.context is not None and length > self.context:
+            raise UserError(
+                f"{what} of {length} tokens are more than the {self.context} that this "
+                f"{self.inner.config.model_type} reads: shorten them with data.cleaning.max_words"
+            )
+
+    def refuse_other_tokens(self, special: SpecialIds) -> None:
+        """Raises a UserError where the tokenizer is not that of the checkpoint."""
+        if not self.pretrained:
+            return
+        config = self.inner.config
+        own = {"end": config.eos_token_id}
+        if self.ENCODER_DECODER:
+            own["begin"] = getattr(config, "decoder_start_token_id", None)
+        for part, ids in own.items():
+            known = ids if isinstance(ids, list) else [ids]
+            if ids is not None and getattr(special, part) not in known:
+                raise UserError(
+                    f"the {part} of a text is token {ids} of this {config.model_type}, but token "
+                    f"{getattr(special, part)} of the tokenizer: data.tokenizer must be that of "
+                    f"the model"
+                )
+
+    def save(self, folder: Path) -> None:
+        """Writes what `from_pretrained` of transformers reads; adapters are merged into it."""
+        network = self.network
+        if self.adapted:
+            network = copy.deepcopy(network).merge_and_unload()
+        network.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, settings: Mapping[str, Any], folder: Path, vocab_size: int) -> "HFModel":
+        """The model that `save` wrote; its config is in the folder, too."""
+        return cls(vocab_size, path=str(folder), attentions=settings.get("attentions", False))
+
+    @classmethod
+    def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """What stands at a local path; see `fingerprint`."""
+        path = settings.get("path")
+        return {} if path is None else fingerprint(path)
+
+
+def named(part: str, layers: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """What layers give, by the names of `Features`: `decoder.0` of the first, `decoder` last."""
+    return {f"{part}.{i}": layer for i, layer in enumerate(layers)} | {part: layers[-1]}
+
+
+def states(part: str, layers: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """Hidden states by their names; `layers` begins with embeddings, and ends as the model does.
+
+    The last layer's own states, before a final norm, are not among them.
+    """
+    inside = {f"{part}.{i}": layer for i, layer in enumerate(layers[1:-1])}
+    return inside | {part: layers[-1]}

@@ -1,0 +1,347 @@
+"""Where the parameters of Hugging Face models come from, and where they are kept."""
+
+import json
+import shutil
+import sys
+
+import gguf
+import pytest
+import torch
+import transformers
+from hf_checkpoints import (
+    BART,
+    FAMILIES,
+    GGUF_TOKENS,
+    LLAMA,
+    SEQ2SEQ,
+    T5,
+    VOCAB,
+    make_checkpoint,
+    make_gguf,
+    opened,
+    quantisable,
+    settings,
+    theirs,
+)
+from peft import LoraConfig
+
+from nlg_distill.data.batch import Example, SpecialIds, collate
+from nlg_distill.errors import UserError
+from nlg_distill.init import CopyLayers
+from nlg_distill.losses import nll
+from nlg_distill.models import HFCausal, HFSeq2Seq
+
+SPECIAL = SpecialIds(pad=0, begin=1, end=2)
+BATCH = collate([Example(0, [3, 4], [5]), Example(1, [6], [7, 8, 9])], SPECIAL)
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("llama")
+    make_checkpoint("llama", folder)
+    return folder
+
+
+def without(given, *names):
+    return {name: value for name, value in given.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (HFCausal, without(LLAMA, "vocab_size") | {"model_type": "llama"}),
+        (HFSeq2Seq, without(T5, "vocab_size") | {"model_type": "t5"}),
+        (HFSeq2Seq, without(BART, "vocab_size") | {"model_type": "marian", "pad_token_id": 0}),
+    ],
+)
+def test_a_config_makes_a_random_model_that_trains_and_is_found_again(kind, config, tmp_path):
+    torch.manual_seed(1)
+    model = kind(VOCAB, config=config)
+    again = kind(VOCAB, config=config)
+    assert not torch.equal(model(BATCH).hidden, again(BATCH).hidden)
+    assert model.training
+    assert model.network.training
+    nll(model(BATCH).logits, BATCH.labels).sum().backward()
+    moved = [name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()]
+    assert len(moved) > 10
+    model.eval().save(tmp_path)
+    found = kind.load({"config": config}, tmp_path, VOCAB).eval()
+    torch.testing.assert_close(found(BATCH).logits, model(BATCH).logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_saved_model_is_a_checkpoint_of_transformers(family, tmp_path):
+    special = make_checkpoint(family, tmp_path / "first")
+    model = opened(family, tmp_path / "first")
+    (tmp_path / "second").mkdir()
+    model.save(tmp_path / "second")
+    network = theirs(family, tmp_path / "second")
+    assert network.config.eos_token_id == special.end
+    for name, value in theirs(family, tmp_path / "first").state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_no_parameter_of_a_checkpoint_is_read_on_the_meta_device(llama, tmp_path):
+    shutil.copy(llama / "config.json", tmp_path)
+    with torch.device("meta"):
+        model = HFCausal(VOCAB, path=str(tmp_path))
+    whole = opened("llama", llama)
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    assert shapes == {name: value.shape for name, value in whole.state_dict().items()}
+
+
+# LoRA.
+
+
+def test_adapters_alone_are_trained_and_are_merged_where_it_is_saved(llama, tmp_path):
+    torch.manual_seed(1)
+    lora = LoraConfig(r=2, target_modules="all-linear")
+    model, plain = HFCausal(VOCAB, path=str(llama), lora=lora).eval(), opened("llama", llama)
+    torch.testing.assert_close(model(BATCH).logits, plain(BATCH).logits)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained
+    assert all("lora_" in name for name in trained)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    frozen = {n: p.detach().clone() for n, p in model.named_parameters() if "lora_" not in n}
+    for _ in range(3):
+        optimizer.zero_grad()
+        nll(model(BATCH).logits, BATCH.labels).sum().backward()
+        optimizer.step()
+    for name, before in frozen.items():
+        assert torch.equal(before, model.get_parameter(name))
+    trained = model(BATCH).logits
+    assert not torch.allclose(trained, plain(BATCH).logits, atol=1e-2)
+    model.save(tmp_path)
+    assert not list(tmp_path.glob("adapter*"))
+    found = opened("llama", tmp_path)
+    torch.testing.assert_close(found(BATCH).logits, trained, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model(BATCH).logits, trained)
+    assert any("lora_" in name for name, _ in model.named_parameters())  # a copy was merged
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        (dict(target_modules=["q_prj"]), "lora: .*q_prj"),
+        (dict(target_modules=["lm_head"]), "leave the output embeddings out"),
+    ],
+)
+def test_adapters_that_fit_nowhere_are_refused(llama, lora, message):
+    with pytest.raises(UserError, match=message):
+        HFCausal(VOCAB, path=str(llama), lora=LoraConfig(**lora))
+
+
+# GGUF.
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(5)
+    return quantisable()
+
+
+@pytest.fixture(scope="module")
+def file(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    make_gguf(path, network)
+    return path
+
+
+@torch.no_grad()
+def test_a_gguf_file_is_dequantised(network, file):
+    model = HFCausal(GGUF_TOKENS, path=str(file)).eval()
+    own = {}
+    for name, value in network.state_dict().items():
+        own[name] = value
+        if ".mlp." in name:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            packed = gguf.quants.quantize(value.numpy(), kind)
+            own[name] = torch.from_numpy(gguf.quants.dequantize(packed, kind))
+            assert not torch.equal(own[name], value)
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(value, own[name], msg=name)
+        assert value.dtype == torch.float32
+    ids = torch.tensor([[5, 6, 7, 8]])
+    network.load_state_dict(own)
+    expected = network(input_ids=ids).logits[0, 1:]
+    special = SpecialIds(pad=0, begin=1, end=2)
+    found = model(collate([Example(0, [5, 6], [7, 8])], special)).logits[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_out_of_a_gguf_file_is_kept_as_a_checkpoint(file, tmp_path):
+    model = HFCausal(GGUF_TOKENS, path=str(file)).eval()
+    model.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert "quantization_config" not in config
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    for name, value in model.network.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+
+
+# What is refused.
+
+
+def test_a_checkpoint_of_the_other_kind_is_refused(llama, tmp_path):
+    with pytest.raises(UserError, match=r"decoder-only model \(llama\).*choose model=hf_causal"):
+        HFSeq2Seq(VOCAB, path=str(llama))
+    for family in SEQ2SEQ:
+        make_checkpoint(family, tmp_path / family)
+        with pytest.raises(UserError, match=r"an encoder-decoder .*choose model=hf_seq2seq"):
+            HFCausal(VOCAB, path=str(tmp_path / family))
+
+
+def test_files_that_are_not_what_they_should_be_are_refused(llama, tmp_path):
+    with pytest.raises(UserError, match=r"no_folder holds no model"):
+        HFCausal(VOCAB, path=str(tmp_path / "no_folder"))
+    with pytest.raises(UserError, match=r"there is no such file"):
+        HFCausal(VOCAB, path=str(tmp_path / "no.gguf"))
+    (tmp_path / "text.gguf").write_text("text")
+    with pytest.raises(UserError, match=r"text.gguf is no GGUF file"):
+        HFCausal(VOCAB, path=str(tmp_path / "text.gguf"))
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    with pytest.raises(UserError, match=r"cut.gguf holds no model"):
+        HFCausal(VOCAB, path=str(tmp_path / "cut.gguf"))
+    shutil.copytree(llama, tmp_path / "torn")
+    weights = tmp_path / "torn" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"torn cannot be loaded: SafetensorError"):
+        HFCausal(VOCAB, path=str(tmp_path / "torn"))
+
+
+def test_a_checkpoint_without_some_parameters_is_refused(llama, tmp_path):
+    network = transformers.AutoModelForCausalLM.from_pretrained(llama)
+    network.model.save_pretrained(tmp_path)  # without the output embeddings
+    with pytest.raises(UserError, match=r"no values for 1 parameters .* lm_head.weight"):
+        HFCausal(VOCAB, path=str(tmp_path))
+
+
+def test_more_pieces_than_output_embeddings_are_refused(llama):
+    with pytest.raises(UserError, match=f"embeddings of {VOCAB} tokens, .* {VOCAB + 1} pieces"):
+        HFCausal(VOCAB + 1, path=str(llama))
+
+
+def test_rows_beyond_the_pieces_get_no_probability(llama):
+    whole, cut = opened("llama", llama), HFCausal(VOCAB - 3, path=str(llama)).eval()
+    torch.testing.assert_close(cut(BATCH).logits, whole(BATCH).logits[..., : VOCAB - 3])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (dict(hidden_size=8), "config needs a model_type"),
+        (dict(model_type="none"), "config.model_type=none is no model"),
+        (LLAMA | dict(model_type="llama"), "config.vocab_size is the tokenizer's"),
+        (
+            dict(model_type="llama", hiden_size=8),
+            "hiden_size is no setting of llama: did you mean hidden_size",
+        ),
+    ],
+)
+def test_a_config_of_no_model_is_refused(config, message):
+    with pytest.raises(UserError, match=message):
+        HFCausal(VOCAB, config=config)
+
+
+def test_either_a_path_or_a_config_is_given(llama):
+    config = without(LLAMA, "vocab_size") | {"model_type": "llama"}
+    for given in ({}, dict(path=str(llama), config=config)):
+        with pytest.raises(UserError, match="give either path"):
+            HFCausal(VOCAB, **given)
+    with pytest.raises(UserError, match="lora adapts a checkpoint"):
+        HFCausal(VOCAB, config=config, lora=LoraConfig())
+
+
+def test_models_that_do_more_to_their_logits_or_look_ahead_are_refused():
+    sizes = without(LLAMA, "vocab_size")
+    for model_type, own in (
+        ("gemma2", {"head_dim": 4}),
+        ("cohere", {}),
+        ("granite", {"logits_scaling": 2.0}),
+    ):
+        with pytest.raises(UserError, match=f"{model_type} does more to its logits"):
+            HFCausal(VOCAB, config=sizes | own | {"model_type": model_type})
+    sizes = without(LLAMA, "vocab_size", "num_key_value_heads") | dict(model_type="bert")
+    with pytest.raises(UserError, match="bert looks ahead"):
+        HFCausal(VOCAB, config=sizes)
+
+
+def test_more_positions_than_the_model_has_are_refused(llama):
+    model = opened("llama", llama)
+    batch = collate([Example(0, [3] * 30, [4] * 12)], SPECIAL)
+    with pytest.raises(UserError, match="sources with texts of 42 tokens are more than the 40"):
+        model(batch)
+    state = model.start(batch.source_ids[:, :30], batch.source_mask[:, :30])
+    for _ in range(12):
+        _, state = model.step(torch.tensor([[3]]), state)
+    with pytest.raises(UserError, match="of 41 tokens are more than the 40"):
+        model.step(torch.tensor([[3]]), state)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_padding_may_stand_beyond_the_context(family, tmp_path):
+    special = make_checkpoint(family, tmp_path)
+    model = opened(family, tmp_path)
+    rows = [Example(0, [3] * 30, [4]), Example(1, [5], [6] * 30)]
+    together = model(collate(rows, special)).logits
+    for row, example in enumerate(rows):
+        one = model(collate([example], special)).logits[0]
+        torch.testing.assert_close(together[row, : len(one)], one, rtol=1e-4, atol=1e-5)
+
+
+def test_without_the_extra_it_is_named(llama, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError, match=r"pip install -e '.\[hf\]'"):
+        HFCausal(VOCAB, path=str(llama))
+
+
+# What identifies a checkpoint.
+
+
+def test_another_content_at_the_same_path_is_another_model(llama, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(llama, folder)
+    before = HFCausal.content({"path": str(folder)})
+    assert set(before) == {f"model/{f.name}" for f in folder.iterdir()}
+    assert HFCausal.content({"path": str(folder)}) == before
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    after = HFCausal.content({"path": str(folder)})
+    assert {name for name in before if before[name] != after[name]} == {"model/model.safetensors"}
+    assert HFCausal.content({"path": "organisation/model"}) == {}
+    assert HFCausal.content({"config": {}}) == {}
+
+
+def test_first_and_last_mebibyte_of_a_file_identify_it(tmp_path):
+    file, content = tmp_path / "weights", bytearray(3 << 20)
+
+    def identity(changed=None):
+        file.write_bytes(content if changed is None else changed)
+        return HFCausal.content({"path": str(file)})
+
+    def at(place):
+        return content[:place] + b"x" + content[place + 1 :]
+
+    assert identity() == identity(at(3 << 19))
+    others = [identity(at(0)), identity(at((3 << 20) - 1)), identity(content + b"x")]
+    assert all(other != identity() for other in others)
+
+
+# Layers of a teacher.
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_student_takes_over_layers(family, tmp_path):
+    name, given, _ = settings(family)
+    depths = {"num_layers", "num_hidden_layers", "n_layer", "encoder_layers", "decoder_layers"}
+    make_checkpoint(family, tmp_path, **{depth: 3 for depth in depths & set(given)})
+    kind = HFSeq2Seq if family in SEQ2SEQ else HFCausal
+    config = without(given, "vocab_size") | {"model_type": getattr(transformers, name).model_type}
+    student, teacher = kind(VOCAB, config=config), opened(family, tmp_path)
+    CopyLayers(layers=[0, 2]).hand_over(student, teacher)
+    values, expected = student.state_dict(), teacher.state_dict()
+    seconds = [n for n in values if (layer := student.LAYER.search(n)) and layer[0] == "1"]
+    assert len(seconds) > 5
+    for n in seconds:
+        assert torch.equal(values[n], expected[student.LAYER.sub("2", n, count=1)])

@@ -1,0 +1,217 @@
+"""Whole runs with Hugging Face checkpoints as teacher and as student, and what they leave."""
+
+import json
+
+import pytest
+import torch
+import transformers
+from hf_checkpoints import make_gguf, make_whole, quantisable
+from safetensors.torch import load_file
+from test_run import settings, train, write_corpus
+
+from nlg_distill.config import check, compose
+from nlg_distill.errors import UserError
+from nlg_distill.generate import generate_texts
+from nlg_distill.rehearsal import rehearse
+from nlg_distill.stages.models import load_model
+from nlg_distill.stages.plan import plan
+from nlg_distill.stages.tokenizer import load_tokenizer
+
+ROLES = ("student", "teacher")
+LORA = "{_target_: peft.LoraConfig, r: 2, target_modules: all-linear}"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("home")
+    lines = write_corpus(folder).read_text().splitlines()
+    (folder / "numbers.tsv").write_text("\n".join([lines[0], *lines[1::8]]) + "\n")
+    torch.manual_seed(2)
+    make_whole("bart", folder / "bart", max_position_embeddings=128)
+    make_whole("gpt2", folder / "gpt2", n_positions=128)
+    make_gguf(folder / "llama.gguf", quantisable(max_position_embeddings=128))
+    return folder
+
+
+def pretrained(home, model, name, *, student=True, teacher=True):
+    """A checkpoint in both places, as it is as a teacher."""
+    path = home / name
+    left_out = ("vocab_size", "_model", "splitting")
+    ours = [o for o in settings(home) if not any(part in o for part in left_out)]
+    chosen = ["data.splitting.validation=4", "data.splitting.test=4"]
+    chosen += ["tokenizer@data.tokenizer=hf", f"data.tokenizer.path={path}"]
+    if teacher:
+        ours = [o for o in ours if not o.startswith("teacher_training")]
+        chosen += ["training@teacher_training=none", f"model@teacher_model={model}"]
+        chosen.append(f"teacher_model.path={path}")
+    if student:
+        chosen += [f"model@student_model={model}", f"student_model.path={path}"]
+    return [*ours, *chosen]
+
+
+def artifact(home, result, role="model"):
+    return home / "artifacts" / result["artifacts"][role]
+
+
+def plain(folder, auto):
+    """Model and tokenizer as transformers alone opens them."""
+    network = getattr(transformers, auto).from_pretrained(folder).eval()
+    return network, transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def test_an_encoder_decoder_learns_from_one_that_is_taken_over_as_it_is(home):
+    overrides = pretrained(home, "hf_seq2seq", "bart")
+    result = train([*overrides, "experiment=word_kd"], home / "runs" / "bart")
+    teacher, student = artifact(home, result, "teacher"), artifact(home, result)
+    assert result["steps"] == 2
+    first, kept, trained = (
+        load_file(folder / "model.safetensors") for folder in (home / "bart", teacher, student)
+    )
+    assert all(torch.equal(kept[name], value) for name, value in first.items())
+    assert not all(torch.equal(trained[name], value) for name, value in first.items())
+    facts = json.loads((teacher / "training.json").read_text())
+    assert (facts["steps"], facts["training_seconds"]) == (0, 0.0)
+
+
+@torch.no_grad()
+def test_the_folder_of_a_student_is_enough_for_transformers(home):
+    overrides = [*pretrained(home, "hf_seq2seq", "bart"), "experiment=word_kd"]
+    student = artifact(home, train(overrides, home / "runs" / "bart_again"))
+    network, tokenizer = plain(student, "AutoModelForSeq2SeqLM")
+    ours, own = load_model(student), load_tokenizer(student)
+    text = "eins zwei fünf"
+    ids = tokenizer([text], return_tensors="pt")["input_ids"]
+    assert [[*own.encode_sources([text])[0], own.special.end]] == ids.tolist()
+    read = torch.tensor([[own.special.begin, *own.encode_targets(["one"])[0]]])
+    state = ours.start(ids, torch.ones_like(ids, dtype=torch.bool))
+    for time in range(read.shape[1]):
+        output, state = ours.step(read[:, time : time + 1], state)
+    expected = network(input_ids=ids, decoder_input_ids=read).logits[:, -1]
+    torch.testing.assert_close(output.logits[:, 0], expected, rtol=1e-4, atol=1e-4)
+    written = network.generate(ids, max_new_tokens=5, do_sample=False)
+    assert isinstance(tokenizer.batch_decode(written)[0], str)
+    assert len(generate_texts(student, [text], beam_size=2)) == 1
+
+
+def test_adapters_of_a_decoder_only_student_are_merged(home):
+    overrides = [
+        *pretrained(home, "hf_causal", "gpt2"),
+        f"student_model.lora={LORA.replace('}', ', fan_in_fan_out: true}')}",
+        "data.tokenizer.prompt='German: {source} English:'",
+        "experiment=word_kd",
+    ]
+    result = train(overrides, home / "runs" / "gpt2")
+    student = artifact(home, result)
+    network, tokenizer = plain(student, "AutoModelForCausalLM")
+    first, last = load_file(home / "gpt2" / "model.safetensors"), network.state_dict()
+    moved = {n for n, value in first.items() if not torch.equal(value, last[n])}
+    assert moved
+    assert all(".c_attn." in n or ".c_proj." in n or ".c_fc." in n for n in moved), moved
+    (ids,) = load_tokenizer(student).encode_sources(["eins"])
+    assert tokenizer.decode(ids) == "German: eins English:"
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        ["experiment=seq_kd"],
+        [
+            "loss=[nll,hidden_mse]",
+            *(f"loss.hidden_mse.{w}_size=32" for w in ("student", "teacher")),
+        ],
+        ["teacher=cached", "experiment=word_kd"],
+    ],
+)
+def test_a_gguf_file_teaches_a_student_of_ours(home, method):
+    overrides = pretrained(home, "hf_causal", "llama.gguf", student=False)
+    student = ["model@student_model=gpt_tiny", "student_model.hidden_size=32"]
+    result = train([*overrides, *student, *method], home / "runs" / method[0])
+    assert result["steps"] == 2
+    teacher = artifact(home, result, "teacher")
+    network, tokenizer = plain(teacher, "AutoModelForCausalLM")
+    assert network.config.model_type == "llama"
+    assert tokenizer("abcab")["input_ids"] == load_tokenizer(teacher).encode_sources(["abcab"])[0]
+
+
+def test_a_checkpoint_that_is_trained_further_is_a_teacher_too(home):
+    overrides = pretrained(home, "hf_causal", "gpt2", student=False, teacher=False)
+    teacher = ["model@teacher_model=hf_causal", f"teacher_model.path={home / 'gpt2'}"]
+    result = train([*overrides, *teacher, "stage=teacher"], home / "runs" / "teacher")
+    assert result["steps"] == 2
+
+
+# Keys.
+
+
+def test_another_checkpoint_at_the_same_path_is_another_teacher_and_tokenizer(home, tmp_path):
+    overrides = [*pretrained(home, "hf_seq2seq", "bart"), "experiment=word_kd"]
+
+    def keys():
+        stages = plan(compose(overrides), overrides).scores.ancestry()
+        return {stage.name: stage.key for stage in stages}
+
+    before = keys()
+    assert before == keys()
+    weights = home / "bart" / "model.safetensors"
+    content = weights.read_bytes()
+    try:
+        weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        after = keys()
+    finally:
+        weights.write_bytes(content)
+    assert {name for name in before if before[name] == after[name]} == {"corpus"}
+
+
+def test_a_random_student_may_start_from_another(home):
+    sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "pad_token_id": 40}
+    sizes |= {f"{side}coder_attention_heads": 2 for side in ("en", "de")}
+    sizes["decoder_start_token_id"] = 2
+    config = ", ".join(f"{name}: {size}" for name, size in sizes.items())
+    ours = [o for o in settings(home) if "student_model" not in o]
+    student = ["model@student_model=hf_seq2seq", "student_model.path=null"]
+    student.append(f"+student_model.config={{model_type: marian, {config}}}")
+    overrides = [*ours, *student, "init=experiment"]
+    cfg = compose(overrides)
+    checked(cfg)
+    assert "init" in plan(cfg, overrides).subject.parents
+
+
+# What is refused before anything starts.
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["model@student_model=hf_causal"], "student_model: .* is an encoder-decoder"),
+        (["data.tokenizer.path={home}/nowhere"], "data.tokenizer: .*nowhere holds no model"),
+        (["data.tokenizer.path={home}/gpt2"], "data.tokenizer must be that of the model"),
+        (["training@student_training=none"], "a student is trained"),
+        (["model@teacher_model=lstm_32"], "not a teacher at random"),
+        (["teacher_model.lora=" + LORA], "not teacher_model.lora"),
+        (["student_model.lora={_target_: peft.LoraConfig, rank: 2}"], "lora.rank is not an arg"),
+        (["data.tokenizer.prompt=translate"], "data.tokenizer: prompt must have"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_starts(home, changes, message):
+    overrides = pretrained(home, "hf_seq2seq", "bart")
+    given = {change.split("=")[0] for change in changes}
+    kept = [o for o in overrides if o.split("=")[0] not in given]
+    if "training@student_training" in given:
+        kept = [o for o in kept if not o.startswith("student_training")]
+    if "model@teacher_model" in given:
+        kept = [o for o in kept if not o.startswith("teacher_model")]
+    cfg = compose([*kept, *(change.replace("{home}", str(home)) for change in changes)])
+    with pytest.raises(UserError, match=message):
+        checked(cfg)
+
+
+def checked(cfg):
+    check(cfg)
+    rehearse(cfg)
+
+
+def test_texts_beyond_the_context_are_refused_before_the_first_step(home):
+    overrides = pretrained(home, "hf_causal", "gpt2")
+    prompt = "data.tokenizer.prompt='" + "a" * 120 + "{source}'"
+    with pytest.raises(UserError, match=r"sources with texts of \d+ tokens are more than the 128"):
+        train([*overrides, prompt, "student_training.max_tokens=200"], home / "runs" / "long")
