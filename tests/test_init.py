@@ -3,7 +3,6 @@
 import pytest
 import torch
 from conftest import FAMILIES, SPECIAL, toy_examples, toy_model, toy_structure
-from hydra.utils import instantiate
 
 from nlg_distill.config import check, compose
 from nlg_distill.data.batch import collate
@@ -13,6 +12,7 @@ from nlg_distill.init.experiment import refuse_other_structure
 from nlg_distill.init.from_teacher import num_layers
 from nlg_distill.models import GPT, LSTMEncoderDecoder, TransformerEncoderDecoder
 from nlg_distill.rehearsal import rehearse
+from nlg_distill.stages.models import build_model
 
 (GPT_TINY,) = (name for name in FAMILIES if "gpt" in name)
 
@@ -287,7 +287,7 @@ def test_half_a_teacher_starts_as_a_slice_of_it(model):
     cfg = compose([*chosen, "init=slice_width", "loss=[nll,hidden_mse]"])
     check_and_rehearse(cfg)
     teacher, student = (
-        instantiate(cfg[f"{role}_model"], vocab_size=7) for role in ("teacher", "student")
+        build_model(cfg[f"{role}_model"], vocab_size=7) for role in ("teacher", "student")
     )
     assert type(student) is type(teacher)
     assert 2 * num_layers(student) == num_layers(teacher)

@@ -3,23 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hydra.utils import instantiate
-
 from nlg_distill.errors import UserError
-from nlg_distill.models.generation_model import GenerationModel
 
 WIDTHS = ("hidden_size", "embedding_size", "feed_forward_size", "num_heads")
 
 
 def from_teacher(
-    vocab_size: int, *, teacher: Mapping[str, Any], depth: float, width: float, hidden_size: int
-) -> GenerationModel:
-    """A model of the teacher's kind with fewer layers, narrower or both; its parameters are fresh.
+    *, teacher: Mapping[str, Any], depth: float, width: float, hidden_size: int
+) -> dict[str, Any]:
+    """The config of a model of the teacher's kind with fewer layers, narrower or both.
 
     Heads become fewer, not narrower, so that `init=slice_width` fits.
 
     Args:
-        vocab_size: number of pieces.
         teacher: config of the teacher's model.
         depth: share of its layers, in (0, 1].
         width: share of its sizes, in (0, 1].
@@ -33,8 +29,7 @@ def from_teacher(
         if name in teacher:
             sizes[name] = scaled(teacher[name], width, f"width of {name}")
     assert sizes["hidden_size"] == hidden_size
-    model: GenerationModel = instantiate({**teacher, **sizes}, vocab_size=vocab_size)
-    return model
+    return {**teacher, **sizes}
 
 
 def scaled(size: int, share: float, what: str = "width of hidden_size") -> int:

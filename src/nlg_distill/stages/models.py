@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import yaml
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class, get_object, instantiate
 from safetensors import SafetensorError
 
 from nlg_distill.errors import UserError
@@ -16,9 +16,17 @@ from nlg_distill.models.generation_model import WEIGHTS
 from nlg_distill.stages.tokenizer import copy_tokenizer, load_tokenizer
 
 
+def concrete(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of a model's class; what names a function instead, has it made by that."""
+    if isinstance(get_object(config["_target_"]), type):
+        return config
+    made: dict[str, Any] = instantiate(config, _convert_="all")
+    return made
+
+
 def build_model(config: Mapping[str, Any], vocab_size: int) -> GenerationModel:
     """A model with fresh parameters."""
-    model: GenerationModel = instantiate(config, vocab_size=vocab_size, _convert_="all")
+    model: GenerationModel = instantiate(concrete(config), vocab_size=vocab_size, _convert_="all")
     return model
 
 

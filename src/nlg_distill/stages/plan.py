@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from nlg_distill.config import compose
 from nlg_distill.errors import UserError
 from nlg_distill.init.experiment import refuse_other_structure
-from nlg_distill.stages.models import build_model
+from nlg_distill.stages.models import build_model, concrete
 from nlg_distill.stages.sources import LIVE, teacher_role
 from nlg_distill.store import Stage
 from nlg_distill.tasks import TRANSLATION, Task
@@ -111,7 +111,7 @@ def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -
         version=1,
         config=_with_content(
             {
-                "model": _plain(cfg)["teacher_model"],
+                "model": concrete(_plain(cfg)["teacher_model"]),
                 "training": _plain(cfg)["teacher_training"],
                 "loss": _plain(cfg)["teacher_loss"],
                 "seed": cfg.teacher_seed if seed is None else seed,
@@ -207,7 +207,7 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
         version=2,
         config=_with_content(
             {
-                "model": plain["student_model"],
+                "model": concrete(plain["student_model"]),
                 "training": plain["student_training"],
                 "init": plain["init"],
                 "targets": plain["targets"],
