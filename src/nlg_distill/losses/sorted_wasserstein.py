@@ -58,7 +58,7 @@ def _in_rising_order(values: Float[Tensor, "*tokens vocab"]) -> Float[Tensor, "*
         return torch.from_numpy(np.sort(array, axis=-1))
     if array.dtype == np.float64:
         return values.gather(-1, torch.from_numpy(array.argsort(axis=-1)))
-    # Bits of numbers that are not negative are in the numbers' order. With the index below them, one
+    # Bits of floats that are not negative are in the floats' order. With the index below them, one
     # plain sort finds the order, faster than argsort.
     keys = array.view(np.int32).astype(np.int64) << 32 | np.arange(array.shape[-1])
     keys.sort(axis=-1)
