@@ -93,25 +93,41 @@ def explain(error: Exception) -> str:
         names = [path.name for path in CONF.iterdir() if path.is_dir()]
         names += list(_keys(_defaults()))
     near = [name for name in names if name.split(".")[-1] == wrong.split(".")[-1]][:1]
-    if not near and _is_argument(wrong):
-        return f"{wrong} is left at its default and in no config: add it with a plus, +{wrong}=..."
+    if not near and (places := _takers(wrong)):
+        return places
     near = near or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
     return message + (f"\nDid you mean {near[0]}?" if near else "")
 
 
-def _is_argument(path: str) -> bool:
-    """Whether a constructor that some config names takes the last part of this path."""
+def _takers(path: str) -> str | None:
+    """Where a constructor takes the last part of this path, though no config gives it; for people.
+
+    None if none does.
+    """
     *parents, name = path.split(".")
     if not parents:
-        return False
-    files = (CONF / parents[0]).glob("*.yaml")
-    choices = (OmegaConf.create({parents[0]: OmegaConf.load(file)}) for file in files)
-    for tree in (_defaults(), *choices):
-        node = OmegaConf.select(tree, ".".join(parents))
-        target = node.get("_target_") if isinstance(node, DictConfig) else None
-        if target is not None and name in inspect.signature(get_object(target)).parameters:
-            return True
-    return False
+        return None
+    place = ".".join(parents)
+    plus = f"is left at its default and in no config: add it with a plus, +{path}=..."
+    if _takes(_defaults(), place, name):
+        return f"{path} {plus}"
+    files = sorted((CONF / parents[0]).glob("*.yaml"))
+    trees = {file.stem: OmegaConf.create({parents[0]: OmegaConf.load(file)}) for file in files}
+    found = [stem for stem, tree in trees.items() if _takes(tree, place, name)]
+    if not found:
+        return None
+    if parents[0] == "loss":
+        return f"{path} {plus}"
+    return (
+        f"{path} is a setting of {parents[0]}={' or '.join(found)}: choose it, and add the setting "
+        f"with a plus, +{path}=..., where its config leaves it out"
+    )
+
+
+def _takes(tree: DictConfig, place: str, name: str) -> bool:
+    node = OmegaConf.select(tree, place)
+    target = node.get("_target_") if isinstance(node, DictConfig) else None
+    return target is not None and name in inspect.signature(get_object(target)).parameters
 
 
 def check(cfg: DictConfig) -> None:
