@@ -81,7 +81,12 @@ def timed_fit(cfg, module, training, tokenizer, examples, steps, warm_up=WARM_UP
             max_epochs=1,
             gradient_clip_val=training.gradient_clip_val,
             logger=csv_logger(folder=Path(folder), name="speed", config={}),
-            callbacks=[ReseedEveryEpoch(1), Stopwatch(), ProgressCallback(steps, "speed"), clock],
+            callbacks=[
+                ReseedEveryEpoch(1),
+                Stopwatch(),
+                ProgressCallback(steps, "speed", "val/bleu"),
+                clock,
+            ],
             use_distributed_sampler=False,
             limit_val_batches=0,
             enable_checkpointing=False,
