@@ -50,16 +50,10 @@ def sorted_wasserstein(
 
 
 def _in_rising_order(values: Float[Tensor, "*tokens vocab"]) -> Float[Tensor, "*tokens vocab"]:
-    """Each token's probabilities sorted; on a CPU by NumPy, in a third of PyTorch's time."""
+    """Each token's probabilities sorted; on a CPU by NumPy, in a half of PyTorch's time or less."""
     if not values.is_cpu:
         return values.sort(dim=-1).values
     array = values.detach().numpy()
     if not values.requires_grad:
         return torch.from_numpy(np.sort(array, axis=-1))
-    if array.dtype == np.float64:
-        return values.gather(-1, torch.from_numpy(array.argsort(axis=-1)))
-    # Bits of floats that are not negative are in the floats' order. With the index below them, one
-    # plain sort finds the order, faster than argsort.
-    keys = array.view(np.int32).astype(np.int64) << 32 | np.arange(array.shape[-1])
-    keys.sort(axis=-1)
-    return values.gather(-1, torch.from_numpy(keys & 0xFFFFFFFF))
+    return values.gather(-1, torch.from_numpy(array.argsort(axis=-1)))
