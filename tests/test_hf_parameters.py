@@ -194,7 +194,7 @@ def test_a_checkpoint_of_the_other_kind_is_refused(llama, tmp_path):
 def test_files_that_are_not_what_they_should_be_are_refused(llama, tmp_path):
     with pytest.raises(UserError, match=r"no_folder holds no model"):
         HFCausal(VOCAB, path=str(tmp_path / "no_folder"))
-    with pytest.raises(UserError, match=r"there is no such file"):
+    with pytest.raises(UserError, match=r"there is no such file: give the path .* fetch-smollm2"):
         HFCausal(VOCAB, path=str(tmp_path / "no.gguf"))
     (tmp_path / "text.gguf").write_text("text")
     with pytest.raises(UserError, match=r"text.gguf is no GGUF file"):

@@ -50,7 +50,10 @@ def place(path: str) -> dict[str, str]:
     if file.suffix != GGUF:
         return {"pretrained_model_name_or_path": path}
     if not file.is_file():
-        raise UserError(f"path={path}: there is no such file")
+        raise UserError(
+            f"path={path}: there is no such file: give the path of one, or fetch SmolLM2's with "
+            f"nlg-distill fetch-smollm2"
+        )
     with file.open("rb") as content:
         if content.read(4) != b"GGUF":
             raise UserError(f"path={path} is no GGUF file: it does not begin with GGUF")
