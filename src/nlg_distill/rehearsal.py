@@ -44,26 +44,13 @@ def rehearse(cfg: DictConfig) -> None:
             made[name].refuse_other_tokens(tokenizer.special)
     with _naming("init"):
         made["init"].rehearse(made["student_model"], made["teacher_model"])
-    objectives = {}
-    for name in ("teacher_loss", "loss"):
-        with _naming(name):
-            objectives[name] = Objective(instantiate(cfg[name], _convert_="all"))
-        for term_name, term in objectives[name].items():
-            with _naming(f"{name}.{term_name}"):
-                term.rehearse()
-    _refuse_more_than_all(cfg, objectives["loss"], pieces)
-    _refuse_other_than_gold(objectives["teacher_loss"])
-    if made["targets"].needs_trained_student and not (
-        made["init"].trained or made["student_model"].pretrained
-    ):
-        warnings.warn(
-            "the student starts at random and is trained on its own text, which is noise at first: "
-            "warm-start it with init=experiment, which takes the baseline",
-            stacklevel=2,
-        )
+    _refuse_other_than_gold(_objective(cfg, "teacher_loss"))
+    objective = _objective(cfg, "loss")
+    _refuse_more_than_all(cfg, objective, pieces)
+    _warn_of_noise(made)
     _refuse_writing_for_nothing(made["data"]["cleaning"], made["task"], made["targets"])
-    objectives["loss"].check_texts(made["targets"].authors, made["targets"].teacher_share)
-    _compare_inner_states(objectives["loss"], made["student_model"], made["teacher_model"])
+    objective.check_texts(made["targets"].authors, made["targets"].teacher_share)
+    _compare_inner_states(objective, made["student_model"], made["teacher_model"])
     for name in ("teacher_training", "student_training"):
         with _naming(name):
             made[name] = instantiate(cfg[name], _convert_="all")
@@ -75,6 +62,27 @@ def rehearse(cfg: DictConfig) -> None:
     for name, path in cfg.paths.items():
         if not _can_write(Path(path)):
             raise UserError(f"paths.{name!s}={path}: cannot write there")
+
+
+def _objective(cfg: DictConfig, name: str) -> Objective:
+    """The weighted sum under this name, each of its terms rehearsed."""
+    with _naming(name):
+        objective = Objective(instantiate(cfg[name], _convert_="all"))
+    for term_name, term in objective.items():
+        with _naming(f"{name}.{term_name}"):
+            term.rehearse()
+    return objective
+
+
+def _warn_of_noise(made: Mapping[str, Any]) -> None:
+    """Its own text teaches a student something only where it can write."""
+    can_write = made["init"].trained or made["student_model"].pretrained
+    if made["targets"].needs_trained_student and not can_write:
+        warnings.warn(
+            "the student starts at random and is trained on its own text, which is noise at first: "
+            "warm-start it with init=experiment, which takes the baseline",
+            stacklevel=3,
+        )
 
 
 def _compare_inner_states(

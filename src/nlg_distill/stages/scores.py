@@ -25,6 +25,7 @@ from nlg_distill.stages.sources import LIVE, open_models
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import write_json
 from nlg_distill.tasks import TRANSLATION, Task
+from nlg_distill.teachers.source import TeacherSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +69,7 @@ def build(
         if "teacher" in parents and task.writes:
             source = open_models(config.get("teacher", LIVE), parents, tokenizer)
             source.to(device)
-            assert source.model is not None, "a source that runs models can write"
-            batches = _batches(pairs, tokenizer, scoring, device)
-            widest = scoring["beam_sizes"][-1]
-            best, _ = write_texts(source.model, batches, tokenizer.special, beam_size=widest)
-            compared = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
+            compared = _widest(source, pairs, tokenizer, scoring, device)
         further = {}
         for name in config.get("further_tests", ()):
             others = load_split(parents["further_tests"], name)
@@ -132,6 +129,21 @@ def _score(
         if beam_size == 1:
             result["mode_probability"] = mode_probability(list(best.values()))
     return result | likelihood(model, batches, references), texts
+
+
+def _widest(
+    source: TeacherSource,
+    pairs: Sequence[Pair],
+    tokenizer: Tokenizer,
+    scoring: Mapping[str, Any],
+    device: torch.device,
+) -> list[str]:
+    """What a teacher writes with the largest of the beams."""
+    assert source.model is not None, "a source that runs models can write"
+    batches = _batches(pairs, tokenizer, scoring, device)
+    widest = scoring["beam_sizes"][-1]
+    best, _ = write_texts(source.model, batches, tokenizer.special, beam_size=widest)
+    return tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
 
 
 def _batches(

@@ -100,8 +100,53 @@ class Training:
         out: Path,
         session: Session,
     ) -> None:
-        """Trains the module on the pairs and keeps the best weights."""
-        _fit(module, pairs, self, tokenizer, config, parents, out, session)
+        """Trains the module, from a checkpoint if there is one, and keeps the best weights."""
+        task = _task(config)
+        train = _short_enough(pairs, tokenizer, self.max_tokens)
+        validation = load_split(parents["corpus"], "validation")[: self.validation_pairs]
+        held_out = encode_pairs(validation, tokenizer)
+        module.model.refuse_too_long([*train, *held_out])
+        data = TextDataModule(
+            train,
+            held_out,
+            tokenizer.special,
+            batch_tokens=self.batch_tokens,
+            batches_per_epoch=self.validate_every * self.accumulate_grad_batches,
+            seed=config["seed"],
+        )
+        best = ModelCheckpoint(
+            out / "work",
+            filename="best",
+            monitor=task.monitor,
+            mode=task.mode,
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+        stopwatch = Stopwatch()
+        callbacks = [
+            ProcessSettings(self.threads),
+            ReseedEveryEpoch(config["seed"]),
+            *([TextsOnValidation(tokenizer, validation, task.watched)] if task.writes else []),
+            best,
+            EarlyStopping(task.monitor, mode=task.mode, patience=self.patience),
+            stopwatch,
+            ProgressCallback(self.max_steps, out.parent.name, task.monitor),
+        ]
+        end = _run_to_its_end(module, data, self, callbacks, out, session)
+        best_weights = torch.load(out / "work" / "best.ckpt", weights_only=True)["state_dict"]
+        module.load_state_dict(best_weights)
+        save_model(module.model, parents["tokenizer"], out)
+        seconds = end["callbacks"][stopwatch.state_key]["seconds"]
+        best_score = end["callbacks"][best.state_key]["best_model_score"]
+        facts = {
+            f"best_validation_{task.monitor.removeprefix('val/')}": float(best_score),
+            "steps": end["global_step"],
+            "training_seconds": round(seconds, 1),
+            "total_training_seconds": round(_seconds_before(parents) + seconds, 1),
+            "training_pairs": len(train),
+            "left_out_as_too_long": len(pairs) - len(train),
+        }
+        write_json(out / "training.json", facts)
 
 
 def build_teacher(
@@ -164,65 +209,6 @@ def _prepare(
     torch.set_num_threads(training.threads)
     L.seed_everything(config["seed"], verbose=False)
     return training, load_tokenizer(parents["tokenizer"])
-
-
-def _fit(
-    module: GenerationModule,
-    pairs: Sequence[Pair],
-    training: Training,
-    tokenizer: Tokenizer,
-    config: Mapping[str, Any],
-    parents: Mapping[str, Path],
-    out: Path,
-    session: Session,
-) -> None:
-    """Trains the module, goes on from a checkpoint if there is one, and keeps the best weights."""
-    task = _task(config)
-    train = _short_enough(pairs, tokenizer, training.max_tokens)
-    validation = load_split(parents["corpus"], "validation")[: training.validation_pairs]
-    held_out = encode_pairs(validation, tokenizer)
-    module.model.refuse_too_long([*train, *held_out])
-    data = TextDataModule(
-        train,
-        held_out,
-        tokenizer.special,
-        batch_tokens=training.batch_tokens,
-        batches_per_epoch=training.validate_every * training.accumulate_grad_batches,
-        seed=config["seed"],
-    )
-    best = ModelCheckpoint(
-        out / "work",
-        filename="best",
-        monitor=task.monitor,
-        mode=task.mode,
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
-    stopwatch = Stopwatch()
-    callbacks = [
-        ProcessSettings(training.threads),
-        ReseedEveryEpoch(config["seed"]),
-        *([TextsOnValidation(tokenizer, validation, task.watched)] if task.writes else []),
-        best,
-        EarlyStopping(task.monitor, mode=task.mode, patience=training.patience),
-        stopwatch,
-        ProgressCallback(training.max_steps, out.parent.name, task.monitor),
-    ]
-    end = _run_to_its_end(module, data, training, callbacks, out, session)
-    best_weights = torch.load(out / "work" / "best.ckpt", weights_only=True)["state_dict"]
-    module.load_state_dict(best_weights)
-    save_model(module.model, parents["tokenizer"], out)
-    seconds = end["callbacks"][stopwatch.state_key]["seconds"]
-    watched = task.monitor.removeprefix("val/")
-    facts = {
-        f"best_validation_{watched}": float(end["callbacks"][best.state_key]["best_model_score"]),
-        "steps": end["global_step"],
-        "training_seconds": round(seconds, 1),
-        "total_training_seconds": round(_seconds_before(parents) + seconds, 1),
-        "training_pairs": len(train),
-        "left_out_as_too_long": len(pairs) - len(train),
-    }
-    write_json(out / "training.json", facts)
 
 
 def _short_enough(pairs: Sequence[Pair], tokenizer: Tokenizer, max_tokens: int) -> list[Example]:
