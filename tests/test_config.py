@@ -152,6 +152,20 @@ def test_every_setting_named_beside_the_objectives_is_one(all_losses):
     check(compose(["targets=teacher_mixed", losses, *settings]))
 
 
+def test_every_setting_of_a_loss_is_documented_with_its_default(all_losses):
+    page = (ROOT / "docs" / "objectives.md").read_text().partition("## Settings")[2]
+    said = dict(re.findall(r"`(loss\.[a-z_.]+)=([^`]+)`", page))
+    derived = {"weight", "temperature", "student_size", "teacher_size", "layers"}
+    for name, term in OmegaConf.to_container(all_losses.loss, resolve=True).items():
+        settings = term | {f"loss.{key}": value for key, value in term.pop("loss").items()}
+        for key, value in settings.items():
+            ours = key.split(".")[-1]
+            if ours[0] == "_" or ours in derived or key == "alpha":
+                continue
+            shown = OmegaConf.from_dotlist([f"x={said[f'loss.{name}.{key}']}"]).x
+            assert shown == value, (name, key)
+
+
 @pytest.fixture(scope="module")
 def all_losses():
     cfg = compose(["targets=teacher_mixed", f"loss=[{','.join(names('loss'))}]"])
@@ -304,7 +318,10 @@ def test_an_earlier_student_shares_what_is_not_of_the_method():
         ("student_training.max_step=5", "Did you mean student_training.max_steps"),
         ("targets=teacher_beem", "teacher_beam"),
         ("experiment=seqkd", "seq_kd"),
-        ("loss=[nll,foward_kl]", "Did you mean loss/forward_kl"),
+        ("loss=[nll,foward_kl]", "Did you mean forward_kl"),
+        ("loss.hellinger.weight=2", "There is no conf/loss/hellinger.yaml"),
+        ("max_steps=3", "mean teacher_training.max_steps or student_training.max_steps?"),
+        ("model=lstm_96", "Did you mean to override one of model@student_model"),
         ("loss.reverse_kl.loss.temperatures=2", "Did you mean loss.reverse_kl.loss.temperature"),
         ("loss.reverse_kl.temperature=2", "Did you mean loss.reverse_kl.loss.temperature"),
         ("loss.reverse_kl.weight=2", "no term of this run: choose it, as in loss=[nll,reverse_kl]"),
@@ -341,6 +358,8 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
     with pytest.raises(UserError) as caught:
         check(compose([override]))
     assert message in str(caught.value)
+    assert "Config search path" not in str(caught.value)
+    assert "use +" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

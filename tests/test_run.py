@@ -89,10 +89,13 @@ def train(overrides, folder):
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_trains_two_steps_and_leaves_its_result(home, experiment):
+def test_every_experiment_trains_two_steps_and_leaves_its_result(home, experiment, capsys):
     folder = home / "runs" / experiment
-    result = train([*settings(home), f"experiment={experiment}"], folder)
+    overrides = [*settings(home), f"experiment={experiment}"]
+    result = train(overrides, folder)
     assert json.loads((folder / "result.json").read_text()) == result
+    assert result["overrides"] == overrides
+    assert " ".join([result["name"], *overrides[:-1]]) in capsys.readouterr().out
     assert result["steps"] == 2
     for beam in ("beam_1", "beam_5"):
         scores = result[beam]

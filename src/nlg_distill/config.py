@@ -74,29 +74,33 @@ def _defaults() -> DictConfig:
 
 def explain(error: Exception) -> str:
     """The error of an override, with the nearest valid name."""
-    message = str(error).strip()
+    message = re.sub(r"\n+\s*(Config search path:|To append to).*(\n\t.*)*", "", str(error).strip())
     named = re.search(r"Could not (?:override|find|append|load) '([^']+)'|Key '([^']+)'", message)
-    if named is None:
+    if named is None or "Did you mean" in message:
         return message
     wrong = named[1] or named[2]
     group, slash, _ = wrong.rpartition("/")
     root, *rest = wrong.split(".")
-    file = CONF / root / f"{rest[0] if rest else ''}.yaml"
-    if root == "loss" and file.is_file():
-        names = [f"loss.{key}" for key in _keys(OmegaConf.load(file))]  # type: ignore[arg-type]
+    losses = {path.stem: path for path in (CONF / "loss").glob("*.yaml")}
+    if root == "loss" and rest and rest[0] in losses:
+        names = [f"loss.{key}" for key in _keys(OmegaConf.load(losses[rest[0]]))]  # type: ignore[arg-type]
         if wrong in names:
             hint = f"choose it, as in loss=[nll,{rest[0]}]"
             return f"{message}\n{rest[0]} is no term of this run: {hint}"
+    elif root == "loss" and len(rest) > 1:
+        names, wrong = list(losses), rest[0]
+        message += f"\nThere is no conf/loss/{wrong}.yaml."
     elif slash:
-        names = [f"{group}/{path.stem}" for path in (CONF / group).glob("*.yaml")]
+        names, wrong = [path.stem for path in (CONF / group).glob("*.yaml")], wrong.split("/")[-1]
     else:
         names = [path.name for path in CONF.iterdir() if path.is_dir()]
         names += list(_keys(_defaults()))
-    near = [name for name in names if name.split(".")[-1] == wrong.split(".")[-1]][:1]
+    near = [name for name in names if name.split(".")[-1] == wrong.split(".")[-1]]
+    near.sort(key=lambda name: name.count("."))
     if not near and (places := _takers(wrong)):
         return places
     near = near or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
-    return message + (f"\nDid you mean {near[0]}?" if near else "")
+    return message + (f"\nDid you mean {' or '.join(near[:2])}?" if near else "")
 
 
 def _takers(path: str) -> str | None:

@@ -53,7 +53,9 @@ def _left_out(report: dict[str, Any]) -> str:
 
 def show_result(result: dict[str, Any], folder: Path) -> None:
     """The scores of one run, on its test set and on further ones."""
-    _show_scores(result["name"], result)
+    given = [o for o in result["overrides"] if not o.startswith("experiment=")]
+    title = " ".join([result["name"], *given])
+    _show_scores(title, result)
     further: dict[str, dict[str, Any]] = result.get("further_tests", {})
     for name, scores in further.items():
         _show_scores(f"{result['name']} on {name}", scores)
@@ -82,11 +84,12 @@ def _show_scores(title: str, scores: dict[str, Any]) -> None:
     beams = _beams(scores)
     if not beams:
         return
-    table = Table("", *(name.replace("_", " ") for name in beams), title=title)
+    table = Table("", *(name.replace("_", " ") for name in beams))
     for name, value in scores[beams[0]].items():
         if isinstance(value, int | float):
             label, form = how_written(name)
             table.add_row(label, *(format(scores[beam][name], form) for beam in beams))
+    console.print(title, highlight=False, soft_wrap=True)
     console.print(table)
 
 

@@ -54,6 +54,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
     result: dict[str, Any] = json.loads((scores / "result.json").read_text(encoding="utf-8"))
     result |= {
         "name": cfg.name,
+        "overrides": list(overrides),
         "stage": cfg.stage,
         "seed": cfg.teacher_seed if cfg.stage == "teacher" else cfg.seed,
         "trained_now": stages.subject.key in session.loggers,
