@@ -29,6 +29,10 @@ class DecoderState(Protocol):
 class StepModel(Protocol):
     """A model that writes one token at a time."""
 
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """How many target tokens, the end included, it has positions for, by source."""
+        ...
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],
@@ -47,7 +51,8 @@ class Hypothesis:
     """A text the model wrote, without special tokens.
 
     `log_prob` is the sum over its tokens in nats, the end token included. `ended` is False where
-    the length limit left no other token than the end: the model did not choose to stop there.
+    the length limit, or the end of the model's context, left no other token than the end: the model
+    did not choose to stop there.
     """
 
     token_ids: list[int]
@@ -58,7 +63,10 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class LengthLimit:
-    """At most `ratio * source tokens + extra` target tokens, the end token included."""
+    """At most `ratio * source tokens + extra` target tokens, the end token included.
+
+    A model whose context ends before stops there.
+    """
 
     ratio: float = 2.0
     extra: int = 10
@@ -94,7 +102,7 @@ def beam_search(
     device = source_ids.device
     finished: list[list[Hypothesis]] = [[] for _ in source_ids]
     sources = torch.arange(len(source_ids), device=device)
-    limits = limit(source_mask)
+    limits = torch.minimum(limit(source_mask), model.room(source_mask))
     state = model.start(source_ids, source_mask)
     tokens = torch.full((len(sources), 1), special.begin, device=device)
     log_probs = torch.zeros(len(sources), 1, device=device)
@@ -195,28 +203,36 @@ def sample(
         raise UserError(f"num_hypotheses must be at least 1, got {num_hypotheses}")
     device = source_ids.device
     shape = (len(source_ids), num_hypotheses)
-    limits = limit(source_mask)
+    room = model.room(source_mask)
+    limits = torch.minimum(limit(source_mask), room)
     state = model.start(source_ids, source_mask)
     state = state.reorder(torch.zeros(shape, dtype=torch.long, device=device))
     tokens = torch.full(shape, special.begin, device=device)
     log_probs = torch.zeros(shape, device=device)
     written: list[list[list[int]]] = [[[] for _ in range(num_hypotheses)] for _ in source_ids]
     going = torch.ones(shape, dtype=torch.bool, device=device)
+    sources = torch.arange(len(source_ids), device=device)  # those that the model still reads
 
     length = 0
     while going.any():
         length += 1
         output, state = model.step(tokens, state)
-        following = _next_log_probs(output, special, must_end=limits == length)
+        following = _next_log_probs(output, special, must_end=limits[sources] == length)
         drawn = sharpened(
             following, sampling_temperature=sampling_temperature, top_k=top_k, top_p=top_p
         )
-        choice = drawn.softmax(dim=-1)
-        tokens = torch.multinomial(choice.flatten(0, 1), 1, generator=generator).view(shape)
-        log_probs += following.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~going, 0.0)
+        choice = drawn.softmax(dim=-1).flatten(0, 1)
+        tokens = torch.multinomial(choice, 1, generator=generator).view(tokens.shape)
+        own = following.gather(2, tokens[:, :, None])[:, :, 0]
+        log_probs[sources] += own.masked_fill(~going, 0.0)
         going &= tokens != special.end
-        for source, draw in going.nonzero().tolist():
-            written[source][draw].append(int(tokens[source, draw]))
+        for row, draw in going.nonzero().tolist():
+            written[sources[row]][draw].append(int(tokens[row, draw]))
+        # Only those leave that the model cannot read on: what is drawn depends on how many stay.
+        left = (room[sources] > length).nonzero().flatten()
+        if len(left) < len(sources):
+            sources, state = sources[left], state.keep(left)
+            tokens, going = tokens[left], going[left]
 
     return [
         [
