@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from hf_checkpoints import CAUSAL, VOCAB, make_checkpoint, opened
+import transformers
+from hf_checkpoints import CAUSAL, TEXTS, VOCAB, make_checkpoint, make_whole, opened, theirs
 
 from nlg_distill.data.batch import Example, collate
+from nlg_distill.data.hf_tokenizer import Pretrained
 from nlg_distill.decoding import LengthLimit, beam_search, sample
 from nlg_distill.errors import UserError
 from nlg_distill.losses import nll
@@ -130,3 +132,106 @@ def test_a_source_that_fills_the_context_alone_is_refused(both, family):
     batch = sources(special, longest=11)
     with pytest.raises(UserError, match=r"sources of 1\d tokens are more than the 9 that this"):
         beam_search(narrow, batch.source_ids, batch.source_mask, special, beam_size=1)
+
+
+# Languages.
+
+CODES = {"mbart50": ("en_XX", "de_DE"), "m2m100": ("en", "de")}
+
+
+@pytest.fixture(scope="module", params=CODES)
+def many_languages(request, tmp_path_factory):
+    """A checkpoint of many languages, its tokenizer as transformers opens it, and as we do."""
+    family, folder = request.param, tmp_path_factory.mktemp("languages") / request.param
+    torch.manual_seed(0)
+    make_whole(family, folder)
+    source, target = CODES[family]
+    own = transformers.AutoTokenizer.from_pretrained(folder, src_lang=source, tgt_lang=target)
+    maker = Pretrained(path=str(folder), source_language=source, target_language=target)
+    (folder / "kept").mkdir()
+    maker.make([], folder / "kept")
+    made = maker.load(folder / "kept")
+    assert made.special == maker.special
+    both = theirs(family, folder), opened(family, folder, vocab_size=made.vocab_size)
+    with torch.no_grad():
+        for network in (both[0], both[1].inner):  # texts that end
+            network.get_output_embeddings().weight[made.special.end] *= 2
+            for name, buffer in network.named_buffers():
+                if name == "final_logits_bias":
+                    buffer[:, made.special.end] += 3
+    return *both, own, made
+
+
+def pairs_of(made):
+    """Texts with themselves in another order, as the model reads them."""
+    sources, targets = made.encode_sources(TEXTS), made.encode_targets(TEXTS[::-1])
+    rows = zip(sources, targets, strict=True)
+    return [Example(i, source, target) for i, (source, target) in enumerate(rows)]
+
+
+@torch.no_grad()
+def test_the_loss_of_a_language_is_that_of_the_tokenizers_own_labels(many_languages):
+    network, model, own, made = many_languages
+    inputs = own(TEXTS, text_target=TEXTS[::-1], padding=True, return_tensors="pt")
+    inputs["labels"][inputs["labels"] == own.pad_token_id] = -100
+    batch = collate(pairs_of(made), made.special)
+    assert torch.equal(batch.labels, inputs["labels"])
+    found = nll(model(batch).logits, batch.labels).sum() / batch.num_target_tokens
+    torch.testing.assert_close(found, network(**inputs).loss)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@torch.no_grad()
+def test_what_is_written_begins_with_the_language(many_languages, size):
+    network, model, own, made = many_languages
+    language = own.convert_tokens_to_ids(own.convert_ids_to_tokens(made.special.first))
+    code = own.tgt_lang
+    assert own.convert_ids_to_tokens(language) in (code, f"__{code}__")
+    batch = collate(pairs_of(made), made.special)
+    inputs = (model, batch.source_ids, batch.source_mask, made.special)
+    found = beam_search(*inputs, beam_size=size, limit=LengthLimit(ratio=0.0, extra=39))
+    written = network.generate(
+        batch.source_ids,
+        attention_mask=batch.source_mask.long(),
+        num_beams=size,
+        early_stopping=size > 1,
+        do_sample=False,
+        max_new_tokens=39,
+        forced_bos_token_id=language,
+        suppress_tokens=[made.special.pad],
+    )
+    ended = 0
+    for [text, *_], row in zip(found, written.tolist(), strict=True):
+        assert text.token_ids[0] == language
+        ids = [made.special.begin, *text.token_ids]
+        if text.ended or size == 1:  # where nothing ends, transformers keeps another beam
+            assert row[: len(ids)] == ids
+        if text.ended:
+            ended += 1
+            assert row[len(ids)] == made.special.end
+    assert ended or size == 1
+    drawn = sample(*inputs, generator=torch.Generator().manual_seed(1), num_hypotheses=5)
+    assert {text.token_ids[0] for texts in drawn for text in texts} == {language}
+    assert len({tuple(text.token_ids) for texts in drawn for text in texts}) > 5
+
+
+@torch.no_grad()
+def test_a_forced_token_is_not_counted(many_languages):
+    _, model, _, made = many_languages
+    batch = collate(pairs_of(made), made.special)
+    inputs = (model, batch.source_ids, batch.source_mask, made.special)
+    for row, [text] in enumerate(beam_search(*inputs, beam_size=2)):
+        source = batch.source_ids[row, batch.source_mask[row]][:-1].tolist()
+        one = collate([Example(0, source, text.token_ids)], made.special)
+        own = -nll(model(one).logits, one.labels)[0, 1:].sum()
+        assert text.log_prob == pytest.approx(own.item(), abs=1e-3)
+    alone = LengthLimit(ratio=0.0, extra=1)  # nothing but the end
+    for writer in (beam_search, sample):
+        how = {"beam_size": 1} if writer is beam_search else {"generator": torch.Generator()}
+        assert all(not text.token_ids for [text] in writer(*inputs, limit=alone, **how))
+
+
+def test_a_tokenizer_of_many_languages_is_told_which(many_languages):
+    path = many_languages[2].name_or_path
+    with pytest.raises(UserError, match="has a token for every language: give"):
+        _ = Pretrained(path=path).vocab_size

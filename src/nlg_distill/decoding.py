@@ -50,9 +50,9 @@ class StepModel(Protocol):
 class Hypothesis:
     """A text the model wrote, without special tokens.
 
-    `log_prob` is the sum over its tokens in nats, the end token included. `ended` is False where
-    the length limit, or the end of the model's context, left no other token than the end: the model
-    did not choose to stop there.
+    `log_prob` is the sum over its tokens in nats, the end token included, and not what stands first
+    by force, which is among `token_ids`. `ended` is False where the length limit, or the end of the
+    model's context, left no other token than the end: the model did not choose to stop there.
     """
 
     token_ids: list[int]
@@ -111,7 +111,7 @@ def beam_search(
     while len(sources):
         output, state = model.step(tokens, state)
         length = history.shape[2] + 1
-        following = _next_log_probs(output, special, must_end=limits == length)
+        following = _next_log_probs(output, special, length, limits)
         vocab = following.shape[-1]
         candidates = (log_probs[:, :, None] + following).flatten(1)
         best, flat = candidates.topk(min(2 * beam_size, candidates.shape[1]))
@@ -142,10 +142,16 @@ def beam_search(
 
 
 def _next_log_probs(
-    output: ModelOutput, special: SpecialIds, must_end: Bool[Tensor, " sources"]
+    output: ModelOutput, special: SpecialIds, length: int, limits: Int[Tensor, " sources"]
 ) -> Float[Tensor, "sources beam vocab"]:
+    """Of the token at `length`, the first being at 1; a forced first one has probability 1."""
     log_probs = output.logits.float().log_softmax(dim=-1)
     log_probs[:, :, special.never_written] = float("-inf")
+    if length == 1 and special.first is not None:
+        free = limits > 1
+        log_probs[free] = float("-inf")
+        log_probs[free, :, special.first] = 0.0
+    must_end = limits == length
     if must_end.any():
         end = log_probs[must_end, :, special.end]
         log_probs[must_end] = float("-inf")
@@ -217,7 +223,7 @@ def sample(
     while going.any():
         length += 1
         output, state = model.step(tokens, state)
-        following = _next_log_probs(output, special, must_end=limits[sources] == length)
+        following = _next_log_probs(output, special, length, limits[sources])
         drawn = sharpened(
             following, sampling_temperature=sampling_temperature, top_k=top_k, top_p=top_p
         )
