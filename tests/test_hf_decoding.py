@@ -134,6 +134,21 @@ def test_a_source_that_fills_the_context_alone_is_refused(both, family):
         beam_search(narrow, batch.source_ids, batch.source_mask, special, beam_size=1)
 
 
+@torch.no_grad()
+def test_a_beginning_counts_in_the_context(both, family):
+    narrow, _, special = both
+    batch = sources(special)
+    inputs = (narrow, batch.source_ids[:8:8], batch.source_mask[:8:8], special)  # of one token
+    beginning = torch.tensor([[3, 4, 5, 6, 7, 8, 9]])
+    for writer in (beam_search, sample):
+        how = {"beam_size": 1} if writer is beam_search else {"generator": torch.Generator()}
+        [[text]] = writer(*inputs, beginning=beginning, **how)
+        assert len(text.token_ids) + 1 <= CONTEXT - 7
+        assert text.ended == (len(text.token_ids) + 1 < CONTEXT - 7)
+        with pytest.raises(UserError, match="a beginning of 9 tokens leaves nothing to write"):
+            writer(*inputs, beginning=torch.full((1, CONTEXT), 3), **how)
+
+
 # Languages.
 
 CODES = {"mbart50": ("en_XX", "de_DE"), "m2m100": ("en", "de")}
