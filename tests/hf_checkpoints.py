@@ -53,6 +53,10 @@ def settings(family):
         special, ids = _ids(pad=VOCAB - 1, begin=VOCAB - 1, end=0)
         start = dict(decoder_start_token_id=VOCAB - 1, forced_eos_token_id=0)
         return "MarianConfig", BART | ids | start | dict(scale_embedding=True), special
+    if family in ("mbart50", "m2m100"):
+        special, ids = _ids(pad=1, begin=2, end=2)
+        name = "MBartConfig" if family == "mbart50" else "M2M100Config"
+        return name, BART | ids | dict(bos_token_id=0, decoder_start_token_id=2), special
     if family == "gpt2":
         special, ids = _ids(pad=VOCAB - 1, begin=VOCAB - 1, end=VOCAB - 1)
         return "GPT2Config", GPT2 | ids | dict(bos_token_id=VOCAB - 1), special
@@ -70,7 +74,7 @@ def make_checkpoint(family, folder, **changes):
     """Writes a random model, far from uniform, with a bias on its logits where it has one."""
     name, given, special = settings(family)
     config = getattr(transformers, name)(**given | changes)
-    auto = "AutoModelForSeq2SeqLM" if family in SEQ2SEQ else "AutoModelForCausalLM"
+    auto = "AutoModelForCausalLM" if family in CAUSAL else "AutoModelForSeq2SeqLM"
     model = getattr(transformers, auto).from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -84,13 +88,13 @@ def make_checkpoint(family, folder, **changes):
 
 
 def opened(family, folder, **options):
-    kind = HFSeq2Seq if family in SEQ2SEQ else HFCausal
-    return kind(VOCAB, path=str(folder), **options).eval()
+    kind = HFCausal if family in CAUSAL else HFSeq2Seq
+    return kind(options.pop("vocab_size", VOCAB), path=str(folder), **options).eval()
 
 
 def theirs(family, folder, **options):
     """The model as transformers opens it."""
-    auto = "AutoModelForSeq2SeqLM" if family in SEQ2SEQ else "AutoModelForCausalLM"
+    auto = "AutoModelForCausalLM" if family in CAUSAL else "AutoModelForSeq2SeqLM"
     return getattr(transformers, auto).from_pretrained(folder, **options).eval()
 
 
@@ -219,6 +223,28 @@ def _marian(folder):
     )
 
 
+def _m2m100(folder):
+    import json
+
+    import sentencepiece
+    from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
+
+    folder.mkdir(exist_ok=True)
+    spm = folder / "pieces"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 5), model_prefix=str(spm), vocab_size=24, minloglevel=2
+    )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=f"{spm}.model")
+    vocab = ["<s>", "<pad>", "</s>", "<unk>", *(pieces.id_to_piece(i) for i in range(3, 24))]
+    (folder / "pieces.json").write_text(json.dumps({piece: i for i, piece in enumerate(vocab)}))
+    codes = FAIRSEQ_LANGUAGE_CODES["m2m100"]  # published checkpoints list them all
+    return transformers.M2M100Tokenizer(
+        str(folder / "pieces.json"),
+        f"{spm}.model",
+        additional_special_tokens=[f"__{code}__" for code in codes],
+    )
+
+
 def make_tokenizer(family, folder):
     """Writes a small tokenizer of a family's own class, and gives it."""
     tokens = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
@@ -228,6 +254,8 @@ def make_tokenizer(family, folder):
         made = transformers.BartTokenizer(**_byte_level("<s>", "<pad>", "</s>", "<unk>", "<mask>"))
     elif family == "marian":
         made = _marian(folder)
+    elif family == "m2m100":
+        made = _m2m100(folder)
     elif family == "gpt2":
         made = transformers.GPT2Tokenizer(**_byte_level("<|endoftext|>"))
     elif family == "llama":
@@ -254,9 +282,7 @@ def make_whole(family, folder, **changes):
     }
     if family in ("t5", "t5_untied", "marian"):
         ids["decoder_start_token_id"] = made.pad_token_id
-    elif family in ("bart", "mbart50"):
+    elif family in ("bart", "mbart50", "m2m100"):
         ids["decoder_start_token_id"] = made.eos_token_id
-    make_checkpoint(
-        "bart" if family == "mbart50" else family, folder, vocab_size=size, **ids, **changes
-    )
+    make_checkpoint(family, folder, vocab_size=size, **ids, **changes)
     return made

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import SPECIAL, toy_examples, toy_model
+from conftest import FAMILIES, SPECIAL, toy_examples, toy_model, toy_structure
 
 from nlg_distill.data.batch import Example, collate
 from nlg_distill.decoding import LengthLimit, beam_search, greedy_search, sample
@@ -257,3 +257,84 @@ def test_beam_refuses_more_hypotheses_than_its_size(model, batch):
         beam_search(
             model, batch.source_ids, batch.source_mask, SPECIAL, beam_size=2, num_hypotheses=3
         )
+
+
+# Given beginnings.
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.no_grad()
+def test_going_on_from_its_own_beginning_gives_the_models_own_text(family):
+    model = toy_structure(family).eval()
+    for parameter in model.parameters():
+        parameter.add_(0.3 * torch.randn_like(parameter))  # far from uniform
+    less = torch.zeros(7).index_fill(0, torch.tensor([SPECIAL.end]), -3.0)
+    model.projection.register_forward_hook(lambda projection, hidden, logits: logits + less)
+    batch = collate(toy_examples(8), SPECIAL)
+    inputs = (model, batch.source_ids, batch.source_mask, SPECIAL)
+    whole = [texts[0] for texts in greedy_search(*inputs)]
+    longest = (2 * batch.source_mask.sum(1) + 10).tolist()
+    compared = 0
+    for given in range(1, 6):
+        rows = [row for row, text in enumerate(whole) if len(text.token_ids) >= given]
+        if not rows:
+            continue
+        own = (model, batch.source_ids[rows], batch.source_mask[rows], SPECIAL)
+        beginning = torch.tensor([whole[row].token_ids[:given] for row in rows])
+        found = beam_search(*own, beam_size=1, beginning=beginning)
+        drawn = sample(*own, generator=torch.Generator(), top_k=1, beginning=beginning)
+        for row, [text], [other] in zip(rows, found, drawn, strict=True):
+            rest = whole[row].token_ids[given:]
+            assert other.token_ids == text.token_ids
+            assert other.log_prob == pytest.approx(text.log_prob, abs=1e-4)
+            assert text.token_ids[: len(rest)] == rest
+            if whole[row].ended:
+                assert text.token_ids == rest
+            else:  # the limit is of what is written
+                assert text.ended or len(text.token_ids) + 1 == longest[row]
+            source = batch.source_ids[row][batch.source_mask[row]].tolist()[:-1]
+            both = [*whole[row].token_ids[:given], *text.token_ids]
+            one = collate([Example(0, source, both)], SPECIAL)
+            log_probs = model(one).logits.log_softmax(-1)[0]
+            expected = log_probs.gather(1, one.labels[0][:, None])[given:].sum().item()
+            assert text.log_prob == pytest.approx(expected, abs=1e-3)
+            compared += 1
+    assert compared > 5
+
+
+@torch.no_grad()
+def test_a_beam_goes_on_as_exhaustive_search_does(model, batch):
+    beginning = torch.tensor([[4]] * len(batch.source_ids))
+    found = beam_search(
+        model,
+        batch.source_ids,
+        batch.source_mask,
+        SPECIAL,
+        beam_size=16,
+        num_hypotheses=15,
+        limit=LIMIT,
+        beginning=beginning,
+    )
+    for row, hypotheses in enumerate(found):
+        first = log_prob(model, batch, row, [4]) - log_prob_of_end(model, batch, row)
+        scores = {
+            text: (log_prob(model, batch, row, [4, *text]) - first) / (len(text) + 1)
+            for text in every_text()
+        }
+        ranked = sorted(scores, key=scores.get, reverse=True)
+        assert [tuple(h.token_ids) for h in hypotheses] == ranked
+        assert hypotheses[0].score == pytest.approx(scores[ranked[0]], abs=1e-4)
+
+
+def log_prob_of_end(model, batch, row):
+    """Of the end after the word 4."""
+    source = batch.source_ids[row][batch.source_mask[row]].tolist()[:-1]
+    one = collate([Example(0, source, [4])], SPECIAL)
+    return model(one).logits.log_softmax(-1)[0, 1, SPECIAL.end].item()
+
+
+@torch.no_grad()
+def test_an_empty_beginning_changes_nothing(model, batch):
+    inputs = (model, batch.source_ids, batch.source_mask, SPECIAL)
+    empty = torch.zeros(len(batch.source_ids), 0, dtype=torch.long)
+    assert beam_search(*inputs, beam_size=2) == beam_search(*inputs, beam_size=2, beginning=empty)

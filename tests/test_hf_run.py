@@ -11,7 +11,7 @@ from test_run import settings, train, write_corpus
 
 from nlg_distill.config import check, compose
 from nlg_distill.errors import UserError
-from nlg_distill.generate import generate_texts
+from nlg_distill.generate import chosen_writing, generate_texts
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.models import load_model
 from nlg_distill.stages.plan import plan
@@ -90,7 +90,7 @@ def test_the_folder_of_a_student_is_enough_for_transformers(home):
     torch.testing.assert_close(output.logits[:, 0], expected, rtol=1e-4, atol=1e-4)
     written = network.generate(ids, max_new_tokens=5, do_sample=False)
     assert isinstance(tokenizer.batch_decode(written)[0], str)
-    assert len(generate_texts(student, [text], beam_size=2)) == 1
+    assert len(generate_texts(student, [text], chosen_writing(beam=2))) == 1
 
 
 def test_adapters_of_a_decoder_only_student_are_merged(home):

@@ -83,6 +83,9 @@ class WithoutMemory:
     def __init__(self, model):
         self.model = model
 
+    def room(self, source_mask):
+        return self.model.room(source_mask)
+
     def start(self, source_ids, source_mask):
         return Reread(source_ids, source_mask, source_ids[:, :1, None][:, :, :0])
 

@@ -18,7 +18,7 @@ from nlg_distill.config import CONF, ROOT, compose
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.errors import UserError
-from nlg_distill.generate import generate_texts
+from nlg_distill.generate import chosen_writing, generate_texts
 from nlg_distill.init import ExperimentInit
 from nlg_distill.metrics import likelihood, mode_probability, write_texts
 from nlg_distill.models import GPT, TransformerEncoderDecoder
@@ -246,12 +246,12 @@ def test_generate_writes_a_text_for_each_source(home):
     folder = home / "runs" / "generate"
     train([*settings(home), "experiment=baseline"], folder)
     sources = ["eins zwei", "drei", "vier fünf sechs"]
-    together = generate_texts(folder, sources, beam_size=2)
-    assert together == [generate_texts(folder, [s], beam_size=2)[0] for s in sources]
+    together = generate_texts(folder, sources, chosen_writing(beam=2))
+    assert together == [generate_texts(folder, [s], chosen_writing(beam=2))[0] for s in sources]
     with pytest.raises(UserError, match="source 2 is empty"):
-        generate_texts(folder, ["eins", " "], beam_size=1)
+        generate_texts(folder, ["eins", " "], chosen_writing(beam=1))
     with pytest.raises(UserError, match=r"holds neither model.safetensors nor result.json"):
-        generate_texts(home, ["eins"], beam_size=1)
+        generate_texts(home, ["eins"], chosen_writing(beam=1))
 
 
 def start(overrides, folder):

@@ -7,6 +7,7 @@ from test_run import ENGLISH, GERMAN, settings, write_corpus
 
 from nlg_distill.config import compose
 from nlg_distill.errors import UserError
+from nlg_distill.generate import chosen_writing, generate_texts
 from nlg_distill.reproduce import _plan_row
 from nlg_distill.run import run
 from nlg_distill.stages.corpus import load_split
@@ -72,6 +73,8 @@ def test_a_language_model_trains_without_sources_and_writes_nothing(home, model,
     assert result["bits_per_byte"] > 0
     assert not [key for key in result if key.startswith(("beam_", "mode_"))]
     assert result["best_validation_nll"] < 10
+    written = generate_texts(folder, ["one two", ""], chosen_writing(beam=2), max_tokens=8)
+    assert written[0].startswith("one two")
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 20
     assert all(sample["source"] == "" and set(sample) == {"source", "gold"} for sample in samples)

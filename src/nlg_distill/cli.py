@@ -43,21 +43,36 @@ def reproduce(
 def generate(
     model: Annotated[Path, typer.Argument(help="A teacher or student artifact, or a run folder.")],
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Sources; standard input, line by line, if none.")
+        list[str] | None,
+        typer.Argument(
+            help="Sources, or what a language model goes on from; standard input, line by line, "
+            "if none."
+        ),
     ] = None,
-    beam: Annotated[int, typer.Option(help="Beam size; 1 is greedy.")] = 5,
+    beam: Annotated[int | None, typer.Option(help="Beam size, 5; 1 is greedy.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Draw instead of searching.")] = False,
+    temperature: Annotated[float | None, typer.Option(help="Of what is drawn; 1.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the likeliest of such mass.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of what is drawn; 1.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Written at most.")] = None,
 ) -> None:
-    """Writes the target text of each source."""
+    """Writes the target text of each source, or goes on with each beginning."""
     from nlg_distill.errors import UserError
-    from nlg_distill.generate import generate_texts
+    from nlg_distill.generate import chosen_writing, generate_texts
 
+    writing = chosen_writing(
+        beam=beam, sample=sample, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
     if not texts:
         sys.stdin.reconfigure(encoding="utf-8", errors="strict")  # type: ignore[union-attr]
     try:
-        sources = texts or [line.rstrip("\n") for line in sys.stdin]
+        given = texts or [line.rstrip("\n") for line in sys.stdin]
     except UnicodeDecodeError as error:
         raise UserError(f"standard input is not UTF-8: {error}") from error
-    for text in generate_texts(model, sources, beam):
+    for text in generate_texts(model, given, writing, max_tokens=max_tokens):
         print(text)
 
 

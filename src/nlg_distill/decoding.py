@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
 from nlg_distill.data.batch import SpecialIds
+from nlg_distill.distributions import sharpened
 from nlg_distill.errors import UserError
 from nlg_distill.models.output import ModelOutput
 
@@ -29,6 +30,10 @@ class DecoderState(Protocol):
 class StepModel(Protocol):
     """A model that writes one token at a time."""
 
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """How many target tokens, the end included, it has positions for, by source."""
+        ...
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],
@@ -44,10 +49,11 @@ class StepModel(Protocol):
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A text the model wrote, without special tokens.
+    """A text the model wrote, without special tokens and without what it was given to begin with.
 
-    `log_prob` is the sum over its tokens in nats, the end token included. `ended` is False where
-    the length limit left no other token than the end: the model did not choose to stop there.
+    `log_prob` is the sum over its tokens in nats, the end token included, and not what stands first
+    by force, which is among `token_ids`. `ended` is False where the length limit, or the end of the
+    model's context, left no other token than the end: the model did not choose to stop there.
     """
 
     token_ids: list[int]
@@ -58,7 +64,10 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class LengthLimit:
-    """At most `ratio * source tokens + extra` target tokens, the end token included."""
+    """At most `ratio * source tokens + extra` target tokens, the end token included.
+
+    A model whose context ends before stops there.
+    """
 
     ratio: float = 2.0
     extra: int = 10
@@ -66,6 +75,9 @@ class LengthLimit:
     def __call__(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
         """The limit for each source."""
         return (self.ratio * source_mask.sum(dim=1)).long() + self.extra
+
+
+USUAL_LIMIT = LengthLimit()
 
 
 def beam_search(
@@ -77,13 +89,17 @@ def beam_search(
     beam_size: int,
     num_hypotheses: int = 1,
     length_penalty: float = 1.0,
-    limit: LengthLimit = LengthLimit(),
+    limit: LengthLimit = USUAL_LIMIT,
+    beginning: Int[Tensor, "sources given"] | None = None,
 ) -> list[list[Hypothesis]]:
     r"""The best texts found for each source, best first.
 
     A hypothesis ends when its end token is among the `beam_size` best candidates of a step; a
     source ends when `beam_size` hypotheses have. Scores are $\log p(y|x) / |y|^\alpha$ with
     $\alpha$ the `length_penalty` and $|y|$ counting the end token.
+
+    The texts go on from the `beginning` of each, which has no special tokens; limit, scores and
+    log-probabilities are of what is written after it.
     """
     if beam_size < 1:
         raise UserError(f"beam_size must be at least 1, got {beam_size}")
@@ -94,16 +110,16 @@ def beam_search(
     device = source_ids.device
     finished: list[list[Hypothesis]] = [[] for _ in source_ids]
     sources = torch.arange(len(source_ids), device=device)
-    limits = limit(source_mask)
-    state = model.start(source_ids, source_mask)
-    tokens = torch.full((len(sources), 1), special.begin, device=device)
+    begun = _begin(model, source_ids, source_mask, special, beginning)
+    limits, state, tokens = torch.minimum(limit(source_mask), begun.room), begun.state, begun.tokens
     log_probs = torch.zeros(len(sources), 1, device=device)
     history = tokens[:, :, None][:, :, :0]  # [sources, beam, written]
 
     while len(sources):
         output, state = model.step(tokens, state)
         length = history.shape[2] + 1
-        following = _next_log_probs(output, special, must_end=limits == length)
+        must_end = limits == length
+        following = _next_log_probs(output, special, must_end, first=begun.nothing and length == 1)
         vocab = following.shape[-1]
         candidates = (log_probs[:, :, None] + following).flatten(1)
         best, flat = candidates.topk(min(2 * beam_size, candidates.shape[1]))
@@ -133,15 +149,56 @@ def beam_search(
     return [sorted(f, key=lambda h: -h.score)[:num_hypotheses] for f in finished]
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """Where a text goes on: the token to read next, and how many the model has room for after it.
+
+    `nothing` is True where no text was given to begin with.
+    """
+
+    state: Any
+    tokens: Int[Tensor, "sources 1"]
+    room: Int[Tensor, " sources"]
+    nothing: bool
+
+
+def _begin(
+    model: StepModel,
+    source_ids: Int[Tensor, "sources source"],
+    source_mask: Bool[Tensor, "sources source"],
+    special: SpecialIds,
+    beginning: Int[Tensor, "sources given"] | None,
+) -> _Begun:
+    """Reads the sources, and of what texts begin with all but the last token."""
+    columns: list[Tensor] = [] if beginning is None else list(beginning.T)
+    given = len(columns)
+    whole = model.room(source_mask)
+    state = model.start(source_ids, source_mask)
+    tokens = torch.full((len(source_ids), 1), special.begin, device=source_ids.device)
+    if given and (whole <= given).any():
+        raise UserError(
+            f"a beginning of {given} tokens leaves nothing to write: this model has positions for "
+            f"{int(whole.min())} target tokens, the end included: give a shorter one"
+        )
+    for column in columns:
+        _, state = model.step(tokens, state)
+        tokens = column[:, None]
+    return _Begun(state, tokens, whole - given, nothing=given == 0)
+
+
 def _next_log_probs(
-    output: ModelOutput, special: SpecialIds, must_end: Bool[Tensor, " sources"]
+    output: ModelOutput, special: SpecialIds, must_end: Bool[Tensor, " sources"], *, first: bool
 ) -> Float[Tensor, "sources beam vocab"]:
+    """Of the token written now; one that every text must begin with has probability 1."""
     log_probs = output.logits.float().log_softmax(dim=-1)
     log_probs[:, :, special.never_written] = float("-inf")
     if must_end.any():
         end = log_probs[must_end, :, special.end]
         log_probs[must_end] = float("-inf")
         log_probs[must_end, :, special.end] = end
+    if first and special.first is not None:
+        log_probs[~must_end] = float("-inf")
+        log_probs[~must_end, :, special.first] = 0.0
     return log_probs
 
 
@@ -151,7 +208,7 @@ def greedy_search(
     source_mask: Bool[Tensor, "sources source"],
     special: SpecialIds,
     *,
-    limit: LengthLimit = LengthLimit(),
+    limit: LengthLimit = USUAL_LIMIT,
 ) -> list[list[Hypothesis]]:
     """The most probable token at every step, until the end token."""
     return beam_search(model, source_ids, source_mask, special, beam_size=1, limit=limit)
@@ -168,7 +225,8 @@ def sample(
     sampling_temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    limit: LengthLimit = LengthLimit(),
+    limit: LengthLimit = USUAL_LIMIT,
+    beginning: Int[Tensor, "sources given"] | None = None,
 ) -> list[list[Hypothesis]]:
     """Texts drawn token by token from the model's distribution.
 
@@ -183,6 +241,8 @@ def sample(
         top_k: see `sharpened`.
         top_p: see `sharpened`.
         limit: longest text for a source.
+        beginning: what each text goes on from, without special tokens; limit and log-probabilities
+            are of what is written after it.
 
     Returns:
         The texts in the order drawn; `log_prob` is the model's own, at temperature 1 and not
@@ -195,28 +255,36 @@ def sample(
         raise UserError(f"num_hypotheses must be at least 1, got {num_hypotheses}")
     device = source_ids.device
     shape = (len(source_ids), num_hypotheses)
-    limits = limit(source_mask)
-    state = model.start(source_ids, source_mask)
-    state = state.reorder(torch.zeros(shape, dtype=torch.long, device=device))
-    tokens = torch.full(shape, special.begin, device=device)
+    begun = _begin(model, source_ids, source_mask, special, beginning)
+    room, limits = begun.room, torch.minimum(limit(source_mask), begun.room)
+    state = begun.state.reorder(torch.zeros(shape, dtype=torch.long, device=device))
+    tokens = begun.tokens.expand(shape)
     log_probs = torch.zeros(shape, device=device)
     written: list[list[list[int]]] = [[[] for _ in range(num_hypotheses)] for _ in source_ids]
     going = torch.ones(shape, dtype=torch.bool, device=device)
+    sources = torch.arange(len(source_ids), device=device)  # those that the model still reads
 
     length = 0
     while going.any():
         length += 1
         output, state = model.step(tokens, state)
-        following = _next_log_probs(output, special, must_end=limits == length)
+        must_end = limits[sources] == length
+        following = _next_log_probs(output, special, must_end, first=begun.nothing and length == 1)
         drawn = sharpened(
             following, sampling_temperature=sampling_temperature, top_k=top_k, top_p=top_p
         )
-        choice = drawn.softmax(dim=-1)
-        tokens = torch.multinomial(choice.flatten(0, 1), 1, generator=generator).view(shape)
-        log_probs += following.gather(2, tokens[:, :, None])[:, :, 0].masked_fill(~going, 0.0)
+        choice = drawn.softmax(dim=-1).flatten(0, 1)
+        tokens = torch.multinomial(choice, 1, generator=generator).view(tokens.shape)
+        own = following.gather(2, tokens[:, :, None])[:, :, 0]
+        log_probs[sources] += own.masked_fill(~going, 0.0)
         going &= tokens != special.end
-        for source, draw in going.nonzero().tolist():
-            written[source][draw].append(int(tokens[source, draw]))
+        for row, draw in going.nonzero().tolist():
+            written[sources[row]][draw].append(int(tokens[row, draw]))
+        # Only those leave that the model cannot read on: what is drawn depends on how many stay.
+        left = (room[sources] > length).nonzero().flatten()
+        if len(left) < len(sources):
+            sources, state = sources[left], state.keep(left)
+            tokens, going = tokens[left], going[left]
 
     return [
         [
@@ -225,41 +293,3 @@ def sample(
         ]
         for texts, values, longest in zip(written, log_probs.tolist(), limits.tolist(), strict=True)
     ]
-
-
-def sharpened(
-    logits: Float[Tensor, "*tokens vocab"],
-    *,
-    sampling_temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-) -> Float[Tensor, "*tokens vocab"]:
-    """Logits of the distribution that a token is drawn from; `-inf` where it is not drawn.
-
-    Args:
-        logits: the model's own.
-        sampling_temperature: divides the logits; above 0.
-        top_k: draw from the `top_k` most probable tokens alone.
-        top_p: draw from the fewest most probable tokens whose mass reaches `top_p`, in (0, 1].
-            Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
-            https://arxiv.org/abs/1904.09751, section 3.1.
-
-    Raises:
-        UserError: if a number is out of its range.
-    """
-    if sampling_temperature <= 0:
-        raise UserError(f"sampling_temperature must be positive, got {sampling_temperature}")
-    if top_k is not None and top_k < 1:
-        raise UserError(f"top_k must be at least 1, got {top_k}")
-    if top_p is not None and not 0 < top_p <= 1:
-        raise UserError(f"top_p must be in (0, 1], got {top_p}")
-    logits = logits / sampling_temperature
-    if top_k is not None and top_k < logits.shape[-1]:
-        smallest = logits.topk(top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < smallest, float("-inf"))
-    if top_p is not None:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        probs = ordered.softmax(dim=-1)
-        dropped = probs.cumsum(dim=-1) - probs >= top_p  # the mass before this token is enough
-        logits = logits.masked_fill(dropped.scatter(-1, order, dropped), float("-inf"))
-    return logits

@@ -1,4 +1,4 @@
-"""From logits to log-probabilities, the same way for every divergence."""
+"""From logits to log-probabilities, alike for every divergence, and to what is drawn from."""
 
 import math
 
@@ -66,3 +66,41 @@ def log_mixture(
 def tau_squared(temperature: float, scale_by_temperature: bool) -> float:
     r"""The factor that keeps a gradient's size roughly independent of $\tau$, or 1."""
     return temperature**2 if scale_by_temperature else 1.0
+
+
+def sharpened(
+    logits: Float[Tensor, "*tokens vocab"],
+    *,
+    sampling_temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Float[Tensor, "*tokens vocab"]:
+    """Logits of the distribution that a token is drawn from; `-inf` where it is not drawn.
+
+    Args:
+        logits: the model's own.
+        sampling_temperature: divides the logits; above 0.
+        top_k: draw from the `top_k` most probable tokens alone.
+        top_p: draw from the fewest most probable tokens whose mass reaches `top_p`, in (0, 1].
+            Holtzman et al., "The Curious Case of Neural Text Degeneration", 2020,
+            https://arxiv.org/abs/1904.09751, section 3.1.
+
+    Raises:
+        UserError: if a number is out of its range.
+    """
+    if sampling_temperature <= 0:
+        raise UserError(f"sampling_temperature must be positive, got {sampling_temperature}")
+    if top_k is not None and top_k < 1:
+        raise UserError(f"top_k must be at least 1, got {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise UserError(f"top_p must be in (0, 1], got {top_p}")
+    logits = logits / sampling_temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        smallest = logits.topk(top_k, dim=-1).values[..., -1:]
+        logits = logits.masked_fill(logits < smallest, float("-inf"))
+    if top_p is not None:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        probs = ordered.softmax(dim=-1)
+        dropped = probs.cumsum(dim=-1) - probs >= top_p  # the mass before this token is enough
+        logits = logits.masked_fill(dropped.scatter(-1, order, dropped), float("-inf"))
+    return logits

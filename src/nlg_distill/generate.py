@@ -1,54 +1,117 @@
-"""Text in, text out, with a trained model."""
+"""Text in, text out, with a trained model: a source and its target, or a beginning and the rest."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+import yaml
+from jaxtyping import Int
+from torch import Tensor
 
-from nlg_distill.data.batch import Example
+from nlg_distill.data.batch import Batch, Example, SpecialIds
 from nlg_distill.data.datamodule import fixed_batches
-from nlg_distill.decoding import beam_search
+from nlg_distill.decoding import USUAL_LIMIT, LengthLimit
 from nlg_distill.errors import UserError
 from nlg_distill.models.generation_model import WEIGHTS
 from nlg_distill.stages.models import load_model
 from nlg_distill.stages.tokenizer import load_tokenizer
+from nlg_distill.targets.policy import Beam, Sampling
+
+CONTINUATION = LengthLimit(ratio=0.0, extra=100)
+"""The limit of what follows a given beginning."""
 
 
-def generate_texts(model: Path, sources: Sequence[str], beam_size: int) -> list[str]:
-    """The best text for each source, in their order.
+def generate_texts(
+    model: Path, texts: Sequence[str], writing: Beam | Sampling, *, max_tokens: int | None = None
+) -> list[str]:
+    """The first text that is written for each, in their order.
+
+    A model that was trained with sources writes the target of each. One that was trained without
+    them, a language model, goes on from each as the beginning of its text, which may be empty; what
+    it gives back has the beginning in it.
 
     Args:
         model: a teacher or student artifact, or the folder of a run, whose model is taken.
-        sources: source texts.
-        beam_size: hypotheses kept at each step.
+        texts: sources, or beginnings.
+        writing: how texts are searched for or drawn.
+        max_tokens: the most tokens that are written, the end included. If not given, twice the
+            source's tokens and 10, or 100 after a beginning.
 
     Raises:
         UserError: if `model` is neither, or a source is empty.
     """
     artifact = _find(model)
-    if not sources:
+    if not texts:
         raise UserError("there is nothing to write for: give texts, or lines on standard input")
-    if empty := [i for i, source in enumerate(sources, start=1) if not source.strip()]:
+    reads = _reads_sources(artifact)
+    if reads and (empty := [i for i, text in enumerate(texts, start=1) if not text.strip()]):
         raise UserError(f"source {empty[0]} is empty: give one text per line")
-    tokenizer = load_tokenizer(artifact)
-    network = load_model(artifact)
-    ids = tokenizer.encode_sources(sources)
-    examples = [Example(i, source, []) for i, source in enumerate(ids)]
-    longest = max(len(source) for source in ids) + 1
-    texts: dict[int, str] = {}
-    with torch.inference_mode():
-        for batch in fixed_batches(examples, tokenizer.special, max(2000, longest)):
-            found = beam_search(
-                network,
-                batch.source_ids,
-                batch.source_mask,
-                tokenizer.special,
-                beam_size=beam_size,
+    limit = USUAL_LIMIT if reads else CONTINUATION
+    if max_tokens is not None:
+        limit = LengthLimit(ratio=0.0, extra=max_tokens)
+    tokenizer, network = load_tokenizer(artifact), load_model(artifact)
+    nothing: list[list[int]] = [[] for _ in texts]
+    sources = tokenizer.encode_sources(texts) if reads else nothing
+    begun = nothing if reads else tokenizer.encode_targets(texts)
+    written: dict[int, list[int]] = {}
+    for batch, beginning in _batches(sources, begun, tokenizer.special):
+        with torch.inference_mode():
+            found = writing.write(
+                network, batch, tokenizer.special, limit=limit, beginning=beginning
             )
-            written = tokenizer.decode([hypotheses[0].token_ids for hypotheses in found])
-            texts |= dict(zip(batch.example_ids.tolist(), written, strict=True))
-    return [texts[i] for i in range(len(sources))]
+        ids = [hypotheses[0].token_ids for hypotheses in found]
+        written |= dict(zip(batch.example_ids.tolist(), ids, strict=True))
+    return tokenizer.decode([[*begun[i], *written[i]] for i in range(len(texts))])
+
+
+def chosen_writing(
+    *,
+    beam: int | None = None,
+    sample: bool = False,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Beam | Sampling:
+    """Beam search of size 5, or drawing with seed 1 and as the model says, unless told otherwise.
+
+    Raises:
+        UserError: if a setting has no effect, or is out of its range.
+    """
+    drawing = {"temperature": temperature, "top-k": top_k, "top-p": top_p, "seed": seed}
+    if not sample:
+        for name, value in drawing.items():
+            if value is not None:
+                raise UserError(f"--{name}={value} changes nothing without --sample: add that")
+        return Beam(beam_size=5 if beam is None else beam, num_hypotheses=1)
+    if beam is not None:
+        raise UserError(f"--beam={beam} changes nothing with --sample: leave one of them out")
+    torch.manual_seed(1 if seed is None else seed)
+    heat = 1.0 if temperature is None else temperature
+    return Sampling(sampling_temperature=heat, top_k=top_k, top_p=top_p)
+
+
+def _batches(
+    sources: Sequence[Sequence[int]], begun: Sequence[Sequence[int]], special: SpecialIds
+) -> Iterator[tuple[Batch, Int[Tensor, "sources given"]]]:
+    """Batches of sources, and what their texts begin with, which is of one length in each."""
+    for length in sorted({len(ids) for ids in begun}):
+        examples = [
+            Example(i, source, [])
+            for i, (source, ids) in enumerate(zip(sources, begun, strict=True))
+            if len(ids) == length
+        ]
+        longest = max(len(example.source_ids) for example in examples) + 1
+        for batch in fixed_batches(examples, special, max(2000, longest)):
+            rows = [list(begun[i]) for i in batch.example_ids.tolist()]
+            yield batch, torch.tensor(rows, dtype=torch.long).view(len(rows), length)
+
+
+def _reads_sources(artifact: Path) -> bool:
+    """Whether the model was trained on a task with sources."""
+    config = yaml.safe_load((artifact / "config.yaml").read_text(encoding="utf-8"))
+    return bool(config.get("task", {}).get("writes", True))
 
 
 def _find(path: Path) -> Path:

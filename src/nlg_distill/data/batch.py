@@ -29,11 +29,16 @@ class Example:
 
 @dataclass(frozen=True)
 class SpecialIds:
-    """The ids of the tokens that are not text; one id may have several of the parts."""
+    """The ids of the tokens that are not text; one id may have several of the parts.
+
+    `first` is what every target begins with, such as its language: a label like any other, and
+    written without asking the model. None where a text begins as it likes.
+    """
 
     pad: int
     begin: int
     end: int
+    first: int | None = None
 
     @property
     def never_written(self) -> list[int]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ class HFTokenizer(Tokenizer):
 
     Sources are what `tokenizer(text)` gives, targets what `tokenizer(text_target=text)` gives, each
     without the end token, which a batch adds. What it puts before a text, such as BART's `<s>` or a
-    language, is part of the ids. A target that goes on where a prompt stops, as in decoder-only
-    models, is encoded without any special token.
+    language, is part of the ids; a language is also what every text begins with that a model
+    writes. A target that goes on where a prompt stops, as in decoder-only models, is encoded
+    without any special token.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class Pretrained(TokenizerMaker):
         made = HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
         if not continues:
             self._refuse_other_ends(made)
-        return made
+        return self._in_its_language(made)
 
     def make(self, texts: Sequence[str], folder: Path) -> None:
         """Writes the tokenizer's files, which `AutoTokenizer` reads, too; `texts` change nothing.
@@ -140,6 +141,7 @@ class Pretrained(TokenizerMaker):
         made = self._opened
         made._tokenizer.save_pretrained(folder)
         told = {**asdict(made.special), "continues": made._continues}
+        del told["first"]  # which the tokenizer itself knows
         (folder / FILENAME).write_text(json.dumps(told) + "\n", encoding="utf-8")
 
     def load(self, folder: Path) -> HFTokenizer:
@@ -147,7 +149,9 @@ class Pretrained(TokenizerMaker):
         told = json.loads((folder / FILENAME).read_text(encoding="utf-8"))
         continues = told.pop("continues")
         tokenizer = self._read(str(folder))
-        return HFTokenizer(tokenizer, SpecialIds(**told), continues=continues, prompt=self.prompt)
+        special = SpecialIds(**told)
+        made = HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
+        return self._in_its_language(made)
 
     @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -168,7 +172,26 @@ class Pretrained(TokenizerMaker):
         for name, code in self.languages.items():
             if code is not None and not hasattr(tokenizer, LANGUAGES[name]):
                 raise UserError(f"{name}={code} changes nothing: {path} knows no languages")
+            if code is None and hasattr(tokenizer, LANGUAGES[name]):
+                raise UserError(
+                    f"{path} has a token for every language: give data.tokenizer.source_language "
+                    f"and target_language, as in target_language=de_DE"
+                )
         return tokenizer
+
+    def _in_its_language(self, made: HFTokenizer) -> HFTokenizer:
+        """The same, which says what every text begins with, where it has a language to be in."""
+        code = self.languages["target_language"]
+        if code is None:
+            return made
+        (whole,), (bare,) = made.encode_targets(["a"]), made.encode_targets([""])
+        if not bare or whole[0] != bare[0] or whole[0] >= made.vocab_size:
+            raise UserError(
+                f"target_language={code}: {self.path} has no token for it that stands before a "
+                f"target, so that nothing can be written in it: choose another tokenizer"
+            )
+        made.special = replace(made.special, first=whole[0])
+        return made
 
     def _refuse_other_ends(self, made: HFTokenizer) -> None:
         """Refuses a tokenizer whose texts do not end with the end token."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Bool, Int
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from nlg_distill.models.output import ModelOutput
 from nlg_distill.models.widths import Axis
 
 WEIGHTS = "model.safetensors"
+UNBOUNDED = 2**62
+"""The room of a model that any text fits in."""
 
 
 class GenerationModel(nn.Module, ABC):
@@ -61,6 +64,10 @@ class GenerationModel(nn.Module, ABC):
     @abstractmethod
     def step(self, token_ids: Int[Tensor, "sources beam"], state: Any) -> tuple[ModelOutput, Any]:
         """Reads one token per hypothesis and gives the hidden states that predict the next."""
+
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """How many target tokens, the end included, the model has positions for, by source."""
+        return torch.full_like(source_mask[:, 0], UNBOUNDED, dtype=torch.long)
 
     def refuse_other_tokens(self, special: SpecialIds) -> None:
         """Raises a UserError where the model was trained with other special tokens."""

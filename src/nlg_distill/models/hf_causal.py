@@ -65,6 +65,12 @@ class HFCausal(HFModel):
         longest = max((len(e.source_ids) + len(e.target_ids) for e in examples), default=0)
         self._refuse_beyond_context(longest, "sources with texts")
 
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """What the source leaves of the context, but for its last token, which the text follows."""
+        if self.context is None:
+            return super().room(source_mask)
+        return self.context - (source_mask.sum(dim=1) - 2).clamp(min=0)
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],

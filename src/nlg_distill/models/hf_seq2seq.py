@@ -47,6 +47,11 @@ class HFSeq2Seq(HFModel):
         self._refuse_beyond_context(sources, "sources")
         self._refuse_beyond_context(texts, "texts")
 
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """As many target tokens as the decoder has positions, whatever the source."""
+        unbounded = super().room(source_mask)
+        return unbounded if self.context is None else unbounded.clamp(max=self.context)
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],

@@ -44,6 +44,10 @@ class CombinedWriter:
         """Both models share the tokenizer; `combine` is told nothing but their distributions."""
         self.student, self.teacher, self.combine = student, teacher, combine
 
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """That of the model with less."""
+        return torch.minimum(self.student.room(source_mask), self.teacher.room(source_mask))
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],

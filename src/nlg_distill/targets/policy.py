@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nlg_distill.data.batch import Author, Batch, SpecialIds, with_targets
 from nlg_distill.data.corpus import Pair
-from nlg_distill.decoding import Hypothesis, beam_search, sample, sharpened
+from nlg_distill.decoding import USUAL_LIMIT, Hypothesis, LengthLimit, beam_search, sample
+from nlg_distill.distributions import sharpened
 from nlg_distill.errors import UserError
 from nlg_distill.models import GenerationModel
 
@@ -37,9 +38,15 @@ class Beam:
     length_penalty: float = 1.0
 
     def write(
-        self, model: GenerationModel, batch: Batch, special: SpecialIds
+        self,
+        model: GenerationModel,
+        batch: Batch,
+        special: SpecialIds,
+        *,
+        limit: LengthLimit = USUAL_LIMIT,
+        beginning: Int[Tensor, "sources given"] | None = None,
     ) -> list[list[Hypothesis]]:
-        """For each source the best texts, best first."""
+        """For each source the best texts, best first; see `beam_search`."""
         return beam_search(
             model,
             batch.source_ids,
@@ -48,6 +55,8 @@ class Beam:
             beam_size=self.beam_size,
             num_hypotheses=self.num_hypotheses,
             length_penalty=self.length_penalty,
+            limit=limit,
+            beginning=beginning,
         )
 
 
@@ -80,8 +89,16 @@ class Sampling:
             top_p=self.top_p,
         )
 
-    def write(self, model: Any, batch: Batch, special: SpecialIds) -> list[list[Hypothesis]]:
-        """For each source the texts in the order drawn."""
+    def write(
+        self,
+        model: Any,
+        batch: Batch,
+        special: SpecialIds,
+        *,
+        limit: LengthLimit = USUAL_LIMIT,
+        beginning: Int[Tensor, "sources given"] | None = None,
+    ) -> list[list[Hypothesis]]:
+        """For each source the texts in the order drawn; see `sample`."""
         generator = torch.Generator(batch.labels.device)
         generator.manual_seed(int(torch.randint(2**62, ())))
         return sample(
@@ -94,6 +111,8 @@ class Sampling:
             sampling_temperature=self.sampling_temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            limit=limit,
+            beginning=beginning,
         )
 
     def require_one_text(self) -> None:

@@ -82,6 +82,10 @@ class EnsembleModel(GenerationModel):
         """The average at all target positions of a batch."""
         return self._mean([model(batch) for model in self.models])
 
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """That of the model with the least."""
+        return torch.stack([m.room(source_mask) for m in self.models]).amin(dim=0)  # type: ignore[operator]
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],

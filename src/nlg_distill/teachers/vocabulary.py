@@ -129,6 +129,10 @@ class CutModel(GenerationModel):
         """The model's hidden states, and fewer logits."""
         return self._cut(self.model(batch))
 
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """As the model does."""
+        return self.model.room(source_mask)
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],
