@@ -10,11 +10,14 @@ from safetensors.torch import load_file
 from test_run import settings, train, write_corpus
 
 from nlg_distill.config import check, compose
+from nlg_distill.decoding import beam_search
 from nlg_distill.errors import UserError
 from nlg_distill.generate import chosen_writing, generate_texts
 from nlg_distill.rehearsal import rehearse
+from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.models import load_model
 from nlg_distill.stages.plan import plan
+from nlg_distill.stages.teacher_text import load_teacher_text
 from nlg_distill.stages.tokenizer import load_tokenizer
 
 ROLES = ("student", "teacher")
@@ -131,6 +134,40 @@ def test_a_gguf_file_teaches_a_student_of_ours(home, method):
     network, tokenizer = plain(teacher, "AutoModelForCausalLM")
     assert network.config.model_type == "llama"
     assert tokenizer("abcab")["input_ids"] == load_tokenizer(teacher).encode_sources(["abcab"])[0]
+
+
+@pytest.mark.parametrize("student", ["gpt_tiny", "lstm_32"])
+def test_a_checkpoint_with_a_tokenizer_of_its_own_writes_for_a_student_of_ours(home, student):
+    path = home / "gpt2"
+    ours = [o for o in settings(home) if not o.startswith(("teacher_training", "student_model"))]
+    ours = [o for o in ours if "_model=" not in o and "splitting" not in o]
+    ours += ["data.splitting.validation=4", "data.splitting.test=4"]
+    teacher = ["training@teacher_training=none", "model@teacher_model=hf_causal"]
+    teacher += ["tokenizer@teacher_tokenizer=hf"]
+    teacher += [f"{part}.path={path}" for part in ("teacher_model", "teacher_tokenizer")]
+    overrides = [*ours, *teacher, f"model@student_model={student}", "experiment=seq_kd"]
+    overrides.append("trainer.precision=32-true")  # a random model's texts are almost ties
+    result = train(overrides, home / "runs" / f"own_tokenizer_{student}")
+    assert result["steps"] == 2
+    kept = [load_tokenizer(artifact(home, result, role)) for role in ("model", "teacher")]
+    assert [tokenizer.vocab_size for tokenizer in kept] == [44, len(plain_tokenizer(path))]
+    text = plan(compose(overrides), overrides).subject.parents["teacher_text"]
+    folder = home / "artifacts" / "teacher_text" / text.key
+    pairs = load_split(artifact(home, result, "corpus"), "train")
+    (ids,) = kept[1].encode_sources([pairs[0].source])
+    with torch.inference_mode():
+        (found,) = beam_search(
+            load_model(artifact(home, result, "teacher")),
+            torch.tensor([[*ids, kept[1].special.end]]),
+            torch.ones(1, len(ids) + 1, dtype=torch.bool),
+            kept[1].special,
+            beam_size=text.config["writing"]["beam_size"],
+        )
+    assert load_teacher_text(folder)[0][0].text == kept[1].decode([found[0].token_ids])[0]
+
+
+def plain_tokenizer(folder):
+    return transformers.AutoTokenizer.from_pretrained(folder)
 
 
 def test_a_checkpoint_that_is_trained_further_is_a_teacher_too(home):

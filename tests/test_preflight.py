@@ -9,6 +9,7 @@ from nlg_distill.data.batch import collate
 from nlg_distill.decoding import greedy_search
 from nlg_distill.errors import UserError
 from nlg_distill.losses import DivergenceTerm, VocabularyTerm
+from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store
 from nlg_distill.targets import Gold
@@ -281,3 +282,46 @@ def test_a_table_schedules_the_cache_after_its_teacher(tmp_path):
     assert stored.threads == 2
     assert by_label["teacher"].provides <= stored.needs
     assert stored.provides <= by_label["row"].needs
+
+
+# A tokenizer of the teacher's own.
+
+OWN = ["tokenizer@teacher_tokenizer=sentencepiece", "teacher_tokenizer.vocab_size=1000"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([KL], r"loss.forward_kl needs .*teacher_tokenizer=shared.*targets=teacher_beam"),
+        (["loss=[nll,hidden_mse]"], "loss.hidden_mse needs"),
+        ([KL, "teacher=cached"], "loss.forward_kl needs"),
+        (["targets=speculative"], "policy SpeculativeSamples needs"),
+        (["init=embeddings"], "start Embeddings needs"),
+    ],
+)
+def test_what_needs_the_students_tokens_is_refused_with_the_remedy(overrides, message):
+    cfg = compose([*overrides, *OWN])
+    with pytest.raises(UserError, match=message):
+        check_and_plan(cfg, overrides)
+    with pytest.raises(UserError, match=message):
+        rehearse(cfg)
+
+
+def test_the_students_tokenizer_is_not_what_is_shared():
+    with pytest.raises(UserError, match=r"data\.tokenizer is the student's"):
+        rehearse(compose(["tokenizer@data.tokenizer=shared"]))
+
+
+def test_a_teacher_with_its_own_tokenizer_changes_what_it_makes_and_nothing_else():
+    assert stages(*OWN).scores.key == stages().scores.key  # nobody asks a teacher
+    shared, own = stages("experiment=seq_kd"), stages("experiment=seq_kd", *OWN)
+    written = [s.subject.parents["teacher_text"] for s in (shared, own)]
+    assert own.tokenizer == shared.tokenizer == own.subject.parents["tokenizer"]
+    assert written[0].parents["tokenizer"] == shared.tokenizer
+    theirs = written[1].parents["tokenizer"]
+    assert theirs.config["tokenizer"]["vocab_size"] == 1000
+    assert theirs == written[1].parents["teacher"].parents["tokenizer"]
+    assert written[1].parents["corpus"] == own.corpus
+    alone = stages("experiment=teacher", *OWN)
+    assert alone.subject == written[1].parents["teacher"]
+    assert alone.scores.parents["tokenizer"] == theirs

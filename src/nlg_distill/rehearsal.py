@@ -11,10 +11,11 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.data.batch import Author, Example, SpecialIds, collate
 from nlg_distill.data.hygiene import Cleaning
+from nlg_distill.data.tokenizer import Shared, TokenizerMaker
 from nlg_distill.errors import UserError
 from nlg_distill.losses import FeatureTerm, Objective
 from nlg_distill.models import GenerationModel
@@ -22,6 +23,7 @@ from nlg_distill.session import Session
 from nlg_distill.stages.models import autocast, build_model
 from nlg_distill.targets import TargetsPolicy
 from nlg_distill.tasks import Task
+from nlg_distill.teachers.preflight import refuse_across_tokenizers
 from nlg_distill.teachers.signal import TeacherSignal
 
 
@@ -35,12 +37,11 @@ def rehearse(cfg: DictConfig) -> None:
     for name in ("data", "task", "scoring", "targets", "init"):
         with _naming(name):
             made[name] = instantiate(cfg[name], _convert_="all")
-    with _naming("data.tokenizer"):
-        tokenizer = made["data"]["tokenizer"]
-        pieces = tokenizer.vocab_size
-    for name in ("teacher_model", "student_model"):
+    tokenizers = _tokenizers(cfg, made["data"]["tokenizer"])
+    pieces = tokenizers["student_model"].vocab_size
+    for name, tokenizer in tokenizers.items():
         with _naming(name), torch.device("meta"):
-            made[name] = build_model(cfg[name], pieces)
+            made[name] = build_model(cfg[name], tokenizer.vocab_size)
             made[name].refuse_other_tokens(tokenizer.special)
     with _naming("init"):
         made["init"].rehearse(made["student_model"], made["teacher_model"])
@@ -62,6 +63,26 @@ def rehearse(cfg: DictConfig) -> None:
     for name, path in cfg.paths.items():
         if not _can_write(Path(path)):
             raise UserError(f"paths.{name!s}={path}: cannot write there")
+
+
+def _tokenizers(cfg: DictConfig, ours: TokenizerMaker | Shared) -> dict[str, TokenizerMaker]:
+    """The tokenizer of each model; both are opened."""
+    if isinstance(ours, Shared):
+        raise UserError(
+            "data.tokenizer is the student's, which a teacher may share: choose another, such as "
+            "tokenizer@data.tokenizer=sentencepiece"
+        )
+    with _naming("data.tokenizer"):
+        assert ours.vocab_size > 0
+    with _naming("teacher_tokenizer"):
+        theirs: TokenizerMaker | Shared = instantiate(cfg.teacher_tokenizer, _convert_="all")
+        if isinstance(theirs, Shared):
+            return {"teacher_model": ours, "student_model": ours}
+        assert theirs.vocab_size > 0
+    if cfg.stage == "student":
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        refuse_across_tokenizers(plain["targets"], plain["loss"], plain["init"])
+    return {"teacher_model": theirs, "student_model": ours}
 
 
 def _objective(cfg: DictConfig, name: str) -> Objective:

@@ -64,6 +64,10 @@ class TokenizerMaker(ABC):
         return {}
 
 
+class Shared:
+    """Stands for a teacher's tokenizer where it is the student's."""
+
+
 class SentencePieceTokenizer(Tokenizer):
     """One vocabulary for both sides, without special tokens in a text."""
 

@@ -135,7 +135,8 @@ class HFModel(GenerationModel):
         if len(head.weight) < self.vocab_size:
             raise UserError(
                 f"{path or 'config'} has output embeddings of {len(head.weight)} tokens, but the "
-                f"tokenizer has {self.vocab_size} pieces: data.tokenizer must be that of the model"
+                f"tokenizer has {self.vocab_size} pieces: data.tokenizer must be that of the "
+                f"model, or tokenizer@teacher_tokenizer, of a teacher"
             )
 
     def _adapt(self, lora: Any) -> None:
@@ -250,7 +251,7 @@ class HFModel(GenerationModel):
                 raise UserError(
                     f"the {part} of a text is token {ids} of this {config.model_type}, but token "
                     f"{getattr(special, part)} of the tokenizer: data.tokenizer must be that of "
-                    f"the model"
+                    f"the model, or tokenizer@teacher_tokenizer, of a teacher"
                 )
 
     def save(self, folder: Path) -> None:

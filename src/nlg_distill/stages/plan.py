@@ -10,13 +10,14 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.config import compose
+from nlg_distill.data.tokenizer import Shared
 from nlg_distill.errors import UserError
 from nlg_distill.init.experiment import refuse_other_structure
 from nlg_distill.stages.models import build_model, concrete
 from nlg_distill.stages.sources import LIVE, teacher_role
 from nlg_distill.store import Stage
 from nlg_distill.tasks import TRANSLATION, Task
-from nlg_distill.teachers.preflight import refuse_impossible
+from nlg_distill.teachers.preflight import refuse_across_tokenizers, refuse_impossible
 
 AXES = ("experiment", "init", "targets", "loss", "wrapper")
 
@@ -40,14 +41,9 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         config=_plain(cfg.data, "corpus", "cleaning", "splitting"),
         builder="nlg_distill.stages.corpus.build",
     )
-    tokenizer = Stage(
-        name="tokenizer",
-        version=1,
-        config=_with_content(_plain(cfg.data, "tokenizer"), "tokenizer"),
-        builder="nlg_distill.stages.tokenizer.build",
-        parents={"corpus": corpus},
-    )
-    text = {"corpus": corpus, "tokenizer": tokenizer}
+    text = {"corpus": corpus, "tokenizer": _tokenizer(_plain(cfg.data)["tokenizer"], corpus)}
+    if cfg.stage == "teacher":
+        text = _for_teacher(cfg, text)
     subject = _teacher(cfg, text) if cfg.stage == "teacher" else _student(cfg, text, overrides)
     compared = _teachers(cfg, text) if _needs_teacher(cfg) else {}
     further = _further_tests(cfg, corpus)
@@ -64,7 +60,24 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         builder="nlg_distill.stages.scores.build",
         parents={**text, "model": subject, **compared, **further},
     )
-    return Plan(corpus, tokenizer, subject, scores, further.get("further_tests"))
+    return Plan(corpus, text["tokenizer"], subject, scores, further.get("further_tests"))
+
+
+def _tokenizer(settings: dict[str, Any], corpus: Stage) -> Stage:
+    return Stage(
+        name="tokenizer",
+        version=1,
+        config=_with_content({"tokenizer": settings}, "tokenizer"),
+        builder="nlg_distill.stages.tokenizer.build",
+        parents={"corpus": corpus},
+    )
+
+
+def _for_teacher(cfg: DictConfig, text: dict[str, Stage]) -> dict[str, Stage]:
+    """What a teacher reads: the student's text, with a tokenizer of its own if it has one."""
+    if _class(cfg.teacher_tokenizer) is Shared:
+        return text
+    return {**text, "tokenizer": _tokenizer(_plain(cfg)["teacher_tokenizer"], text["corpus"])}
 
 
 def _further_tests(cfg: DictConfig, corpus: Stage) -> dict[str, Stage]:
@@ -121,7 +134,7 @@ def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -
             "model",
         ),
         builder="nlg_distill.stages.training.build_teacher",
-        parents=text,
+        parents=_for_teacher(cfg, text),
     )
 
 
@@ -159,7 +172,7 @@ def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
             **_together(cfg),
         },
         builder="nlg_distill.stages.teacher_text.build",
-        parents={**text, **_teachers(cfg, text)},
+        parents={**_for_teacher(cfg, text), **_teachers(cfg, text)},
     )
 
 
@@ -182,6 +195,8 @@ def _teacher_signal(cfg: DictConfig, parents: dict[str, Stage], text: dict[str, 
 def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) -> Stage:
     plain = _plain(cfg)
     refuse_impossible(plain["teacher"], plain["targets"], plain["loss"])
+    if _class(cfg.teacher_tokenizer) is not Shared:
+        refuse_across_tokenizers(plain["targets"], plain["loss"], plain["init"])
     parents = dict(text)
     needs: dict[str, Any] = {}
     if _writing(cfg) is not None:

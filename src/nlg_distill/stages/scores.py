@@ -67,9 +67,10 @@ def build(
         result, written = score(pairs)
         compared = written
         if "teacher" in parents and task.writes:
-            source = open_models(config.get("teacher", LIVE), parents, tokenizer)
+            own = load_tokenizer(parents["teacher"])
+            source = open_models(config.get("teacher", LIVE), parents, own)
             source.to(device)
-            compared = _widest(source, pairs, tokenizer, scoring, device)
+            compared = _widest(source, pairs, own, scoring, device)
         further = {}
         for name in config.get("further_tests", ()):
             others = load_split(parents["further_tests"], name)

@@ -62,6 +62,36 @@ def refuse_impossible(
     _refuse_self_imitation(policy, targets, loss)
 
 
+def refuse_across_tokenizers(
+    targets: Mapping[str, Any], loss: Mapping[str, Mapping[str, Any]], init: Mapping[str, Any]
+) -> None:
+    """Refuses all that compares or takes over tokens, where the teacher has others.
+
+    Args:
+        targets: config of the targets policy.
+        loss: configs of the terms, by name.
+        init: config of the student's start.
+
+    Raises:
+        UserError: if something needs the student's tokens from a teacher with a tokenizer of its
+            own; it says who, and the remedy.
+    """
+    kinds: dict[str, Any] = {name: get_class(term["_target_"]) for name, term in loss.items()}
+    policy: Any = get_class(targets["_target_"])
+    start: Any = get_class(init["_target_"])
+    needs = [f"loss.{name}" for name, kind in kinds.items() if kind.asks]
+    if policy.needs_live_teacher:
+        needs.append(f"the policy {policy.__name__}")
+    if start.needs_teacher:
+        needs.append(f"the start {start.__name__}")
+    if needs:
+        raise UserError(
+            f"{needs[0]} needs a teacher with the student's tokens, and this one has a tokenizer "
+            f"of its own (teacher_tokenizer): give both one with tokenizer@teacher_tokenizer="
+            f"shared, {TEXT_ALONE}"
+        )
+
+
 def _refuse_self_imitation(
     policy: Any, targets: Mapping[str, Any], loss: Mapping[str, Mapping[str, Any]]
 ) -> None:
