@@ -33,6 +33,7 @@ def test_every_task_scores_texts_and_watches_something_it_knows(name):
     [
         ({"mode": "best"}, "mode must be max or min, got best"),
         ({"monitor": "val/rouge_l"}, "monitor=val/rouge_l is not known: use one of val/nll, val/b"),
+        ({"monitor": "val/nll"}, "monitor=val/nll is better at its minimum: set mode=min"),
         ({"monitor": "val/bleu_signature"}, "val/chrf, val/length_ratio, val/repetition$"),
         ({"writes": False}, "writes=false leaves no texts for metrics="),
     ],

@@ -103,4 +103,5 @@ def _ends(file: Path) -> str:
 
 def first_line(error: Exception) -> str:
     """The error's name and how its message begins."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+    message = str(error).strip()
+    return f"{type(error).__name__}: {message.splitlines()[0] if message else ''}"

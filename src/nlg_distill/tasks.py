@@ -61,6 +61,8 @@ class Task:
         known = [LOSS, *(f"val/{name}" for name in numbers)]
         if self.monitor not in known:
             raise UserError(f"monitor={self.monitor} is not known: use one of {', '.join(known)}")
+        if self.monitor == LOSS and self.mode == "max":
+            raise UserError(f"monitor={LOSS} is better at its minimum: set mode=min too")
 
     @property
     def watched(self) -> dict[str, Metric]:
