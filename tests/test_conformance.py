@@ -1,7 +1,7 @@
 """Our losses beside those of other systems, and by what factor and why they differ.
 
-Needs `pip install .[conformance]`; what is not installed is skipped. The table of what was measured
-is docs/conformance.md.
+What is not installed is skipped. How to install it, and the table of what was measured, are in
+docs/conformance.md.
 """
 
 import os
