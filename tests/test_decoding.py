@@ -41,27 +41,28 @@ def every_text():
         yield from itertools.product([3, 4], repeat=length)
 
 
+def wide_search(model, batch, **settings):
+    """A beam that holds every text."""
+    inputs = (model, batch.source_ids, batch.source_mask, SPECIAL)
+    return beam_search(*inputs, beam_size=16, num_hypotheses=15, limit=LIMIT, **settings)
+
+
+def assert_ranked(hypotheses, scores):
+    ranked = sorted(scores, key=scores.get, reverse=True)
+    assert [tuple(h.token_ids) for h in hypotheses] == ranked
+    assert hypotheses[0].score == pytest.approx(scores[ranked[0]], abs=1e-4)
+
+
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
 @torch.no_grad()
 def test_wide_beam_equals_exhaustive_search(model, batch, length_penalty):
-    found = beam_search(
-        model,
-        batch.source_ids,
-        batch.source_mask,
-        SPECIAL,
-        beam_size=16,
-        num_hypotheses=15,
-        length_penalty=length_penalty,
-        limit=LIMIT,
-    )
+    found = wide_search(model, batch, length_penalty=length_penalty)
     for row, hypotheses in enumerate(found):
         scores = {
             text: log_prob(model, batch, row, list(text)) / (len(text) + 1) ** length_penalty
             for text in every_text()
         }
-        ranked = sorted(scores, key=scores.get, reverse=True)
-        assert [tuple(h.token_ids) for h in hypotheses] == ranked
-        assert hypotheses[0].score == pytest.approx(scores[ranked[0]], abs=1e-5)
+        assert_ranked(hypotheses, scores)
 
 
 def beam_by_definition(model, batch, row, size, longest):
@@ -305,25 +306,14 @@ def test_going_on_from_its_own_beginning_gives_the_models_own_text(family):
 @torch.no_grad()
 def test_a_beam_goes_on_as_exhaustive_search_does(model, batch):
     beginning = torch.tensor([[4]] * len(batch.source_ids))
-    found = beam_search(
-        model,
-        batch.source_ids,
-        batch.source_mask,
-        SPECIAL,
-        beam_size=16,
-        num_hypotheses=15,
-        limit=LIMIT,
-        beginning=beginning,
-    )
+    found = wide_search(model, batch, beginning=beginning)
     for row, hypotheses in enumerate(found):
         first = log_prob(model, batch, row, [4]) - log_prob_of_end(model, batch, row)
         scores = {
             text: (log_prob(model, batch, row, [4, *text]) - first) / (len(text) + 1)
             for text in every_text()
         }
-        ranked = sorted(scores, key=scores.get, reverse=True)
-        assert [tuple(h.token_ids) for h in hypotheses] == ranked
-        assert hypotheses[0].score == pytest.approx(scores[ranked[0]], abs=1e-4)
+        assert_ranked(hypotheses, scores)
 
 
 def log_prob_of_end(model, batch, row):

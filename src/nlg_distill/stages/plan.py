@@ -1,25 +1,20 @@
 """The stages that one config needs, and what each depends on. Nothing is made here."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from nlg_distill.config import compose
 from nlg_distill.data.tokenizer import Shared
 from nlg_distill.errors import UserError
-from nlg_distill.init.experiment import refuse_other_structure
-from nlg_distill.stages.models import build_model, concrete
+from nlg_distill.stages.earlier import earlier, shared_with_earlier
+from nlg_distill.stages.models import concrete
 from nlg_distill.stages.sources import LIVE, teacher_role
 from nlg_distill.store import Stage
 from nlg_distill.tasks import TRANSLATION, Task
 from nlg_distill.teachers.preflight import refuse_across_tokenizers, refuse_impossible
-
-AXES = ("experiment", "init", "targets", "loss", "wrapper")
 
 
 @dataclass(frozen=True)
@@ -211,12 +206,7 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
     if _class(cfg.init).needs_teacher:
         parents["init_teacher"] = _teacher(cfg, text)
     if "experiment" in cfg.init:
-        parents["init"] = _student(earlier := _earlier(cfg, overrides), text, _kept(overrides))
-        assert earlier.data == cfg.data
-        pieces: int = instantiate(cfg.data.tokenizer).vocab_size
-        with torch.device("meta"):
-            ours, theirs = (build_model(c.student_model, pieces) for c in (cfg, earlier))
-        refuse_other_structure(ours, theirs, cfg.init.experiment)
+        parents["init"] = _student(earlier(cfg, overrides), text, shared_with_earlier(overrides))
     return Stage(
         name="student",
         version=2,
@@ -237,25 +227,6 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
         builder="nlg_distill.stages.training.build_student",
         parents=parents,
     )
-
-
-def _earlier(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The config of the experiment whose student this one starts from."""
-    earlier = compose([*_kept(overrides), f"experiment={cfg.init.experiment}"])
-    if earlier.stage != "student":
-        raise UserError(
-            f"init.experiment={cfg.init.experiment} trains no student: name an experiment that "
-            f"does, such as init.experiment=word_kd, or take the teacher's layers with "
-            f"init=copy_layers"
-        )
-    return earlier
-
-
-def _kept(overrides: Sequence[str]) -> list[str]:
-    """The overrides that an earlier experiment shares: all but those of the method itself."""
-    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
-    places = [re.split(r"[.:]", key.rpartition("@")[2])[0] for key in keys]
-    return [o for o, place in zip(overrides, places, strict=True) if place not in AXES]
 
 
 def _writing(cfg: DictConfig) -> dict[str, Any] | None:
