@@ -125,7 +125,9 @@ class Store:
                 old[stage.key] = stage
         if changed:
             names_told = ", ".join(sorted(changed))
-            used = ", ".join(f"{stage.name}/{key}" for key, stage in old.items())
+            used = ", ".join(f"{stage.name}/{key}" for key, stage in list(old.items())[:3])
+            if len(old) > 3:
+                used += f" and {len(old) - 3} more"
             console.print(
                 f"[yellow]the code of {names_told} has changed since it was used for {used}, which "
                 f"stay as they are. To make them anew: nlg-distill store rm {' '.join(old)}",
