@@ -103,6 +103,22 @@ def test_groups_are_held_out_as_a_whole():
     assert set(splits["train"]) == {p for p in left if p.source not in held}
 
 
+def test_a_smaller_training_split_is_a_part_of_a_larger_one_and_holds_out_the_same():
+    whole, large, small = (
+        Splitting(validation=5, test=5, seed=3, train=train)(pairs(60)) for train in (None, 30, 20)
+    )
+    assert [len(splits["train"]) for splits in (whole, large, small)] == [50, 30, 20]
+    assert large["train"] == [pair for pair in whole["train"] if pair in large["train"]]
+    assert small["train"] == [pair for pair in large["train"] if pair in small["train"]]
+    assert small["train"] != whole["train"][:20], "drawn, not the first"
+    assert small["test"] == whole["test"]
+    assert small["validation"] == whole["validation"]
+    with pytest.raises(UserError, match=r"train=51, but 50 pairs are left"):
+        Splitting(validation=5, test=5, seed=3, train=51)(pairs(60))
+    with pytest.raises(UserError, match=r"train must be at least 1 pair, got 0"):
+        Splitting(validation=5, test=5, seed=3, train=0)
+
+
 def test_groups_do_not_change_how_pairs_without_one_are_split():
     splits = Splitting(validation=5, test=5, seed=3)(pairs(60))
     assert [p.target for p in splits["test"]] == [

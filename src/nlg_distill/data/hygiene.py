@@ -74,16 +74,22 @@ class Cleaning:
 
 @dataclass(frozen=True, kw_only=True)
 class Splitting:
-    """How many pairs are held out, and the seed that picks them."""
+    """How many pairs are held out and trained on, and the seed that picks them.
+
+    `train` is how many of the pairs that are left are trained on, all where it is None. Those of a
+    smaller number are among those of a larger one, and what is held out is the same.
+    """
 
     validation: int
     test: int
     seed: int
+    train: int | None = None
 
     def __post_init__(self) -> None:
         """Checks what the types cannot say."""
-        for name, count in (("validation", self.validation), ("test", self.test)):
-            if count < 1:
+        counts = {"validation": self.validation, "test": self.test, "train": self.train}
+        for name, count in counts.items():
+            if count is not None and count < 1:
                 raise UserError(f"{name} must be at least 1 pair, got {count}")
 
     def __call__(self, pairs: Sequence[Pair]) -> Splits:
@@ -95,7 +101,7 @@ class Splitting:
         split.
 
         Raises:
-            UserError: if too few pairs are left to train on.
+            UserError: if too few pairs are left to train on, or fewer than `train`.
         """
         units = _units(pairs)
         random.Random(self.seed).shuffle(units)
@@ -115,10 +121,22 @@ class Splitting:
                 f"data.splitting.validation, or give more text."
             )
         return {
-            "train": train,
+            "train": self._trained_on(train),
             "validation": [pairs[i] for i in sorted(validation)],
             "test": [pairs[i] for i in sorted(test)],
         }
+
+    def _trained_on(self, left: list[Pair]) -> list[Pair]:
+        if self.train is None:
+            return left
+        if self.train > len(left):
+            raise UserError(
+                f"data.splitting.train={self.train}, but {len(left)} pairs are left to train on: "
+                f"lower it, or train on all with data.splitting.train=null"
+            )
+        order = list(range(len(left)))
+        random.Random(self.seed).shuffle(order)
+        return [left[i] for i in sorted(order[: self.train])]
 
 
 def _units(pairs: Sequence[Pair]) -> list[list[int]]:
