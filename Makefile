@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:  ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/.made  ## Everything on real text: teacher, students, one table (30 minutes on two cores)
+demo: .venv/.made  ## Everything on real text: teacher, students, one table (20 minutes on two cores)
 	$(BIN)/nlg-distill reproduce demo
 
 test: .venv/.made  ## The whole test suite, slow tests included

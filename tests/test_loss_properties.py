@@ -100,6 +100,10 @@ def test_agrees_with_a_float64_oracle(name, term, dtype):
     given = settings_of(name)
     if name == "top_k_kl":
         given = {"k": VOCAB}
+    assert hasattr(oracles, name), (
+        f"write {name}(student, teacher, label, **settings) into tests/oracles.py: of lists of "
+        f"logits at one position, in plain Python, from the paper's formula"
+    )
     oracle = getattr(oracles, name)
     expected = [
         [

@@ -25,6 +25,7 @@ def build(config, parents, out, session):
         raise RuntimeError("out of luck")
     inherited = "".join((path / "text").read_text() for path in parents.values())
     (out / "text").write_text(inherited + config["text"])
+    (out / "text").chmod(0o600)
     (out / "work").mkdir(exist_ok=True)
     (out / "work" / "scratch").write_text("gone when published")
 
@@ -151,6 +152,13 @@ def test_eight_processes_that_need_one_artifact_make_it_once(tmp_path):
     running = [subprocess.Popen(command, cwd=TESTS) for _ in range(8)]
     assert [process.wait() for process in running] == [0] * 8
     assert sorted(calls(tmp_path)) == ["c", "p"]
+
+
+def test_a_store_can_be_shared(tmp_path):
+    path = Store(tmp_path / "store").get(stage(), None)
+    (tmp_path / "new").touch()
+    usual = (tmp_path / "new").stat().st_mode
+    assert {(path / name).stat().st_mode for name in ("text", "metadata.json")} == {usual}
 
 
 def test_changed_code_is_told_with_what_to_remove(tmp_path, monkeypatch, capsys):

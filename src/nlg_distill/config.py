@@ -198,7 +198,8 @@ def _check_terms(group: str, choice: str, terms: DictConfig) -> None:
         if "_target_" not in term:
             raise UserError(
                 f"{group}.{name!s} has settings, but is no term of this run: choose it too, as in "
-                f"{choice}=[nll,{name!s}]"
+                f"{choice}=[nll,{name!s}], or leave out what sets it, such as an experiment with "
+                f"that term"
             )
 
 

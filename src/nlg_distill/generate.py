@@ -119,9 +119,13 @@ def _find(path: Path) -> Path:
         return path
     result = path / "result.json"
     if not result.is_file():
+        what = f"holds neither {WEIGHTS} nor result.json" if path.is_dir() else "is no folder"
+        below = max(
+            path.glob("**/result.json"), key=lambda file: file.stat().st_mtime, default=None
+        )
         raise UserError(
-            f"{path} holds neither {WEIGHTS} nor result.json: give a folder like "
-            f"artifacts/student/<key>, or the folder of a finished run"
+            f"{path} {what}: give a folder like artifacts/student/<key>, or the folder of a "
+            f"finished run" + (f", such as {below.parent}" if below else "")
         )
     facts = json.loads(result.read_text(encoding="utf-8"))
     artifact = Path(facts["artifacts_root"], facts["artifacts"]["model"])

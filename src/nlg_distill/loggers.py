@@ -113,7 +113,10 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for noise in ("does not have many workers", "LeafSpec", "srun", "tensorboard"):
+    noises = ["does not have many workers", "LeafSpec", "srun", "tensorboard"]
+    noises.append("exists and is not empty")  # the folder of a training that goes on
+    noises.append("smaller than the logging interval")  # where it is validated more often
+    for noise in noises:
         warnings.filterwarnings("ignore", f".*{noise}.*")
 
 

@@ -1,7 +1,8 @@
 """Progress bars with an ETA, one way for all stages.
 
-In a terminal a bar is drawn. Inside a worker of `nlg-distill reproduce` the bar's numbers go to the
-file that `NLG_DISTILL_PROGRESS` names, from which the parent draws one bar per worker.
+In a terminal a bar is drawn; elsewhere, as in the log of a cluster, a line is printed twice a
+minute. Inside a worker of `nlg-distill reproduce` the bar's numbers go to the file that
+`NLG_DISTILL_PROGRESS` names, from which the parent draws one bar per worker.
 """
 
 import json
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -54,6 +56,26 @@ class _DrawnBar:
         self.drawing.update(self.task, description=text)
 
 
+class _PrintedBar:
+    """Prints its numbers, at most twice a minute."""
+
+    def __init__(self, text: str, total: int | None) -> None:
+        self.text, self.total, self.completed = text, total, 0
+        self.began = self.printed_at = time.monotonic()
+
+    def advance(self, amount: int = 1) -> None:
+        self.completed += amount
+        now = time.monotonic()
+        if now - self.printed_at > 30:
+            self.printed_at = now
+            whole = "" if self.total is None else f" of {self.total:,}"
+            gone = timedelta(seconds=round(now - self.began))
+            print(f"{self.text}: {self.completed:,}{whole}, {gone}", file=sys.stderr, flush=True)
+
+    def describe(self, text: str) -> None:
+        self.text = text
+
+
 class _WrittenBar:
     """Writes its numbers to a file, at most twice a second."""
 
@@ -87,9 +109,11 @@ def progress(text: str, total: int | None, unit: str = "") -> Iterator[Bar]:
     if path := os.environ.get(PROGRESS_FILE_VARIABLE):
         yield _WrittenBar(Path(path), text, total)
         return
-    with Progress(
-        *progress_columns(unit), console=Console(file=sys.stderr), transient=True
-    ) as drawing:
+    console = Console(file=sys.stderr)
+    if not console.is_terminal:
+        yield _PrintedBar(text, total)
+        return
+    with Progress(*progress_columns(unit), console=console, transient=True) as drawing:
         yield _DrawnBar(drawing, text, total)
 
 

@@ -228,6 +228,7 @@ class Store:
         }
         write_json(partial / "metadata.json", metadata)
         for file in [*files, partial / "metadata.json"]:
+            file.chmod((partial / "metadata.json").stat().st_mode)  # safetensors keeps others out
             _fsync(file)
         partial.rename(self.path(stage))
         _fsync(partial.parent)

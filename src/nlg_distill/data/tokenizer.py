@@ -5,6 +5,7 @@ https://arxiv.org/abs/1808.06226.
 """
 
 import io
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -140,9 +141,12 @@ class SentencePiece(TokenizerMaker):
                 minloglevel=2,
             )
         except RuntimeError as error:
+            said = str(error)
+            bound = re.search(r"value <= (\d+)", said)
+            remedy = f": set it to at most {bound[1]}" if bound else f" ({said})"
             raise UserError(
                 f"SentencePiece cannot make data.tokenizer.vocab_size={self.vocab_size} pieces "
-                f"(model_type={self.model_type}) out of {len(texts)} texts: {error}"
+                f"(model_type={self.model_type}) out of {len(texts)} texts{remedy}"
             ) from error
         (folder / FILENAME).write_bytes(model.getvalue())
 

@@ -33,7 +33,7 @@ from nlg_distill.stages.no_training import NoTraining
 from nlg_distill.stages.sources import open_source
 from nlg_distill.stages.teacher_text import training_pairs
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
-from nlg_distill.store import write_json
+from nlg_distill.store import console, write_json
 from nlg_distill.tasks import TRANSLATION, Task
 
 
@@ -256,6 +256,10 @@ def _run_to_its_end(
         enable_model_summary=False,
     )
     last = work / "last.ckpt"
-    trainer.fit(module, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    begun = last.is_file()
+    if begun:
+        steps = torch.load(last, weights_only=True)["global_step"]
+        console.print(f"goes on from step {steps:,} of {training.max_steps:,}: {out}")
+    trainer.fit(module, data, ckpt_path=last if begun else None, weights_only=True)
     end: dict[str, Any] = torch.load(last, weights_only=True)
     return end
