@@ -7,6 +7,7 @@ from typing import Any
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from nlg_distill.data.corpus import OfFiles
 from nlg_distill.data.tokenizer import Shared
 from nlg_distill.errors import UserError
 from nlg_distill.stages.earlier import earlier, shared_with_earlier
@@ -33,7 +34,7 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     corpus = Stage(
         name="corpus",
         version=2,
-        config=_plain(cfg.data, "corpus", "cleaning", "splitting"),
+        config=_corpus(cfg),
         builder="nlg_distill.stages.corpus.build",
     )
     text = {"corpus": corpus, "tokenizer": _tokenizer(_plain(cfg.data)["tokenizer"], corpus)}
@@ -56,6 +57,13 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         parents={**text, "model": subject, **compared, **further},
     )
     return Plan(corpus, text["tokenizer"], subject, scores, further.get("further_tests"))
+
+
+def _corpus(cfg: DictConfig) -> dict[str, Any]:
+    config = _plain(cfg.data, "corpus", "cleaning", "splitting")
+    return (
+        _with_content(config, "corpus") if issubclass(_class(cfg.data.corpus), OfFiles) else config
+    )
 
 
 def _tokenizer(settings: dict[str, Any], corpus: Stage) -> Stage:
@@ -155,13 +163,21 @@ def _together(cfg: DictConfig) -> dict[str, Any]:
 def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
     writing = _writing(cfg)
     assert writing is not None
-    drawn: Any = get_class(writing["_target_"])
+    writer: Any = get_class(writing["_target_"])
+    if not writer.needs_model:
+        return Stage(
+            name="teacher_text",
+            version=2,
+            config=_with_content({"writing": writing}, "writing"),
+            builder="nlg_distill.stages.black_box.build",
+            parents={"corpus": text["corpus"]},
+        )
     return Stage(
         name="teacher_text",
         version=2,
         config={
             "writing": writing,
-            **({"seed": cfg.teacher_seed} if drawn.draws else {}),
+            **({"seed": cfg.teacher_seed} if writer.draws else {}),
             "threads": cfg.teacher_training.threads,
             "precision": cfg.trainer.precision,
             **_together(cfg),
@@ -230,7 +246,7 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
 
 
 def _writing(cfg: DictConfig) -> dict[str, Any] | None:
-    """How the teacher writes the training text beforehand, wherever in the policy it is said."""
+    """How the training text is written beforehand, wherever in the policy it is said."""
     nodes = [_plain(cfg)["targets"]]
     for node in nodes:
         if "writing" in node:
@@ -243,7 +259,10 @@ def _writing(cfg: DictConfig) -> dict[str, Any] | None:
 def _needs_teacher(cfg: DictConfig) -> bool:
     if cfg.stage == "teacher":
         return False
-    return _writing(cfg) is not None or _training_needs_teacher(cfg)
+    writing = _writing(cfg)
+    if writing is not None and get_class(writing["_target_"]).needs_model:  # type: ignore[attr-defined]
+        return True
+    return _training_needs_teacher(cfg)
 
 
 def _training_needs_teacher(cfg: DictConfig) -> bool:
