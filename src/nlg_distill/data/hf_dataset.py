@@ -187,10 +187,8 @@ def _field(row: Mapping[str, Any], field: str, place: str) -> Any:
     value: Any = row
     for key in field.split("."):
         if not isinstance(value, Mapping) or key not in value:
-            there = (
-                f"there are {', '.join(value)}" if isinstance(value, Mapping) else "it is a leaf"
-            )
-            raise UserError(f"{place}: no {key} for the field {field}: {there}")
+            there = ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
+            raise UserError(f"{place}: the field {field} is not there: no {key} in {there}")
         value = value[key]
     return value
 

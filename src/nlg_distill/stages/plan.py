@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from nlg_distill.data.corpus import OfFiles
 from nlg_distill.data.tokenizer import Shared
 from nlg_distill.errors import UserError
+from nlg_distill.stages.black_box_plan import scores_stage, texts_stage
 from nlg_distill.stages.earlier import earlier, shared_with_earlier
 from nlg_distill.stages.models import concrete
 from nlg_distill.stages.sources import LIVE, teacher_role
@@ -20,7 +21,10 @@ from nlg_distill.teachers.preflight import refuse_across_tokenizers, refuse_impo
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of one run; `subject` is the model that it trains and `scores` its result."""
+    """The stages of one run; `scores` is its result.
+
+    `subject` is the model that it trains; of a black box, its texts of the test split.
+    """
 
     corpus: Stage
     tokenizer: Stage
@@ -38,6 +42,11 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         builder="nlg_distill.stages.corpus.build",
     )
     text = {"corpus": corpus, "tokenizer": _tokenizer(_plain(cfg.data)["tokenizer"], corpus)}
+    if cfg.stage == "teacher" and (black_box := _black_box(cfg)):
+        if "further_tests" in cfg.data:
+            raise UserError("a black box is scored on no data.further_tests: leave them out")
+        scored = scores_stage(black_box, {**_plain(cfg, "scoring"), **_task(cfg)}, corpus)
+        return Plan(corpus, text["tokenizer"], scored.parents["teacher_text"], scored)
     if cfg.stage == "teacher":
         text = _for_teacher(cfg, text)
     subject = _teacher(cfg, text) if cfg.stage == "teacher" else _student(cfg, text, overrides)
@@ -61,9 +70,8 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
 
 def _corpus(cfg: DictConfig) -> dict[str, Any]:
     config = _plain(cfg.data, "corpus", "cleaning", "splitting")
-    return (
-        _with_content(config, "corpus") if issubclass(_class(cfg.data.corpus), OfFiles) else config
-    )
+    of_files = issubclass(_class(cfg.data.corpus), OfFiles)
+    return _with_content(config, "corpus") if of_files else config
 
 
 def _tokenizer(settings: dict[str, Any], corpus: Stage) -> Stage:
@@ -165,13 +173,7 @@ def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
     assert writing is not None
     writer: Any = get_class(writing["_target_"])
     if not writer.needs_model:
-        return Stage(
-            name="teacher_text",
-            version=2,
-            config=_with_content({"writing": writing}, "writing"),
-            builder="nlg_distill.stages.black_box.build",
-            parents={"corpus": text["corpus"]},
-        )
+        return texts_stage(writing, text["corpus"], "train")
     return Stage(
         name="teacher_text",
         version=2,
@@ -256,13 +258,18 @@ def _writing(cfg: DictConfig) -> dict[str, Any] | None:
     return None
 
 
+def _black_box(cfg: DictConfig) -> dict[str, Any] | None:
+    """How a black box writes, if one does."""
+    writing = _writing(cfg)
+    kind: Any = None if writing is None else get_class(writing["_target_"])
+    return None if kind is None or kind.needs_model else writing
+
+
 def _needs_teacher(cfg: DictConfig) -> bool:
     if cfg.stage == "teacher":
         return False
-    writing = _writing(cfg)
-    if writing is not None and get_class(writing["_target_"]).needs_model:  # type: ignore[attr-defined]
-        return True
-    return _training_needs_teacher(cfg)
+    by_teacher = _writing(cfg) is not None and _black_box(cfg) is None
+    return by_teacher or _training_needs_teacher(cfg)
 
 
 def _training_needs_teacher(cfg: DictConfig) -> bool:

@@ -6,13 +6,15 @@ from typing import Any, ClassVar
 
 
 class BlackBox(ABC):
-    """Writes a text for every training source, without a model of ours.
+    """Writes a text for every source, without a model of ours.
 
     What it wrote is kept like the text of a trained teacher, under a key of which `content` is a
     part.
     """
 
     needs_model: ClassVar[bool] = False
+    answers_training_alone: ClassVar[bool] = False
+    """Whether it has no text for other sources than those of training."""
 
     @classmethod
     @abstractmethod

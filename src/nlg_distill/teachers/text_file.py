@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nlg_distill.data.text_files import read_lines
 from nlg_distill.errors import UserError
@@ -14,6 +14,8 @@ HAND_OUT = "nlg-distill sources FILE data=..."
 
 class TextFile(BlackBox):
     """Line n is the text for training source n, UTF-8."""
+
+    answers_training_alone: ClassVar[bool] = True
 
     def __init__(self, *, path: str) -> None:
         """Reads `path`.
