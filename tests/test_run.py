@@ -138,7 +138,7 @@ def test_what_looks_inside_models_trains_transformers_too(home, experiment, name
 def test_every_targets_policy_trains(home, targets):
     skip_without_translator(targets)
     overrides = [*settings(home), f"targets={targets}", "loss=[nll,forward_kl]", "seed=5"]
-    result = train(overrides, home / "runs" / targets)
+    result = train(overrides, home / "runs" / f"targets_{targets}")
     assert result["steps"] == 2
 
 
