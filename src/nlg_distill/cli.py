@@ -76,6 +76,19 @@ def generate(
         print(text)
 
 
+@app.command()
+def sources(
+    file: Annotated[Path, typer.Argument(help="Where they go, one a line.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides, as for train.py: data=... at least.")
+    ] = None,
+) -> None:
+    """Writes the training sources of a corpus, for a black box to answer line by line."""
+    from nlg_distill.training_sources import write_sources
+
+    print(f"{write_sources(file, overrides or []):,} sources in {file}")
+
+
 @app.command("fetch-smollm2")
 def fetch_smollm2(
     downloads: Annotated[Path, typer.Option(help="Where it goes: paths.downloads.")] = Path(

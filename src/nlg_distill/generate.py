@@ -128,6 +128,8 @@ def _find(path: Path) -> Path:
             f"finished run" + (f", such as {below.parent}" if below else "")
         )
     facts = json.loads(result.read_text(encoding="utf-8"))
+    if "model" not in facts["artifacts"]:
+        raise UserError(f"{path} is of a black box: there is no model here that could write")
     artifact = Path(facts["artifacts_root"], facts["artifacts"]["model"])
     if not artifact.is_dir():
         raise UserError(f"the model of {path} is no longer in the store: {artifact} is missing")

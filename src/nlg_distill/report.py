@@ -56,6 +56,9 @@ def show_result(result: dict[str, Any], folder: Path) -> None:
     given = [o for o in result["overrides"] if not o.startswith("experiment=")]
     title = " ".join([result["name"], *given])
     _show_scores(title, result)
+    if "parameters" not in result:
+        console.print(f"A black box, of which its texts are known. Written to {folder}")
+        return
     further: dict[str, dict[str, Any]] = result.get("further_tests", {})
     for name, scores in further.items():
         _show_scores(f"{result['name']} on {name}", scores)

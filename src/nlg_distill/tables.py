@@ -90,7 +90,9 @@ class Part:
         return [self._cell(row, column) for column in columns]
 
     def _cell(self, row: str, column: Column) -> str:
-        """Mean ± sample standard deviation; a difference that would say nothing is empty."""
+        """Mean ± sample standard deviation; empty where it is not known or would say nothing."""
+        if not known(self.first(row).metrics, column.metric):
+            return ""
         mean = self.mean(row, column.metric)
         if column.difference:
             apart = self.is_teacher(row) or row == self.baseline or self.baseline not in self.rows
@@ -131,8 +133,13 @@ class Table:
     @property
     def cost(self) -> tuple[Column, ...]:
         """The columns of the costs; where no texts are written, none of that speed."""
-        writes = "beam_1" in self.runs[0].metrics
+        writes = "beam_1" in self._first.metrics
         return tuple(column for column in COST if writes or "/" not in column.metric)
+
+    @property
+    def _first(self) -> Run:
+        """The first run of a model of ours: of a black box, nothing is known but its texts."""
+        return next(run for run in self.runs if "decoding" in run.metrics)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -171,7 +178,7 @@ class Table:
 
     def _scores_note(self) -> str:
         """How many texts were scored, and how the numbers were made."""
-        first = self.runs[0].metrics
+        first = self._first.metrics
         note = f"Scores on {first['decoding']['sentences']:,} test sentences."
         made = []
         for key, signature in first.get("beam_1", {}).items():
@@ -186,7 +193,7 @@ class Table:
 
     def _cost_note(self) -> str:
         """What speed and seconds are of."""
-        first = self.runs[0].metrics
+        first = self._first.metrics
         decoding = first["decoding"]
         speed = (
             f"Words/s: source words, {decoding['threads']} thread(s), batches of "
@@ -228,7 +235,7 @@ class Table:
         for number, (run, facts) in enumerate(self._runs_and_facts()):
             if number == 0:
                 writer.writerow(["row", *facts, *metrics, "run"])
-            values = [lookup(run.metrics, metric) for metric in metrics]
+            values = [lookup(run.metrics, m) if known(run.metrics, m) else "" for m in metrics]
             writer.writerow([run.row, *facts.values(), *values, run.artifact])
         return text.getvalue()
 
@@ -272,6 +279,15 @@ class Table:
             value = value - reference if claim.minus else value / reference
         verdict = "holds" if value >= claim.at_least else "does NOT hold"
         return f"{claim.claim}: {verdict} ({row}: {shown}, bound {claim.at_least:g})."
+
+
+def known(result: Mapping[str, Any], metric: str) -> bool:
+    """Whether there is a number at a path."""
+    try:
+        lookup(result, metric)
+    except KeyError:
+        return False
+    return True
 
 
 def lookup(result: Mapping[str, Any], metric: str) -> float | int:

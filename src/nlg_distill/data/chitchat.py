@@ -5,7 +5,7 @@ University, 2018, https://github.com/BYU-PCCL/chitchat-dataset.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nlg_distill.data.corpus import Pair
@@ -38,11 +38,19 @@ class Chitchat:
         with open_member(PACKAGE.fetch(downloads), MEMBER) as file:
             for name, conversation in json.load(file).items():
                 said = [_turn(messages) for messages in conversation["messages"]]
-                for i, reply in enumerate(said[1:], start=1):
-                    if said[i - 1] and reply:
-                        context = [turn for turn in said[max(0, i - self.turns) : i] if turn]
-                        source = BETWEEN_TURNS.join(context)
-                        yield Pair(source, reply, f"{MEMBER}:{name}:{i}", group=name)
+                for number, source, reply in replies(said, self.turns):
+                    yield Pair(source, reply, f"{MEMBER}:{name}:{number}", group=name)
+
+
+def replies(said: Sequence[str], turns: int) -> Iterator[tuple[int, str, str]]:
+    """Number of each turn that answers one, the last `turns` before it, and itself.
+
+    Empty turns are neither answered nor answers.
+    """
+    for i, reply in enumerate(said[1:], start=1):
+        if said[i - 1] and reply:
+            context = [turn for turn in said[max(0, i - turns) : i] if turn]
+            yield i, BETWEEN_TURNS.join(context), reply
 
 
 def _turn(messages: list[dict[str, str]]) -> str:

@@ -1,9 +1,10 @@
 """What a corpus is: pairs of texts, and where they came from."""
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,14 @@ class Pair:
         place: where they were read from, for error messages.
         group: the text that they are part of, such as a conversation, which no split may cut; empty
             for a pair that stands alone.
+        split: `train`, `validation` or `test` where the corpus is published in such parts.
     """
 
     source: str
     target: str
     place: str = ""
     group: str = ""
+    split: str = ""
 
 
 @runtime_checkable
@@ -31,3 +34,12 @@ class Corpus(Protocol):
     def read(self, downloads: Path) -> Iterator[Pair]:
         """The raw pairs in their own order; packages are kept in `downloads`."""
         ...
+
+
+class OfFiles(ABC):
+    """A corpus that may be of local files, whose content is then part of its key."""
+
+    @classmethod
+    @abstractmethod
+    def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """What identifies the files that its config names, if any; no corpus is read."""

@@ -12,6 +12,7 @@ from nlg_distill.data.corpus import Pair
 from nlg_distill.errors import UserError
 
 Splits = dict[str, list[Pair]]
+HELD_OUT = ("validation", "test")
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
@@ -34,11 +35,15 @@ class Cleaning:
     def __call__(self, pairs: Iterable[Pair]) -> tuple[list[Pair], dict[str, int]]:
         """Pairs without surrounding space, bad lines and exact duplicates, and what was left out.
 
+        No duplicate is left out of a published test or validation split, which come first: what
+        stands in one too is left out of training.
+
         Raises:
             UserError: at the first empty or overlong text, unless `drop_bad_lines`.
         """
         counts = Counter[str]()
-        kept: dict[tuple[str, str], Pair] = {}
+        kept: list[Pair] = []
+        seen: set[tuple[str, str]] = set()
         for raw in pairs:
             counts["raw"] += 1
             pair = replace(raw, source=raw.source.strip(), target=raw.target.strip())
@@ -49,9 +54,12 @@ class Cleaning:
                         f"data.cleaning.drop_bad_lines=true"
                     )
                 counts[problem.split(":")[0]] += 1
-            elif kept.setdefault((pair.source, pair.target), pair) is not pair:
+            elif (pair.source, pair.target) in seen and pair.split not in HELD_OUT:
                 counts["exact duplicates"] += 1
-        return list(kept.values()), dict(counts)
+            else:
+                seen.add((pair.source, pair.target))
+                kept.append(pair)
+        return kept, dict(counts)
 
     def _problem(self, pair: Pair) -> str | None:
         if self.without_source and pair.source:
@@ -137,6 +145,31 @@ class Splitting:
         order = list(range(len(left)))
         random.Random(self.seed).shuffle(order)
         return [left[i] for i in sorted(order[: self.train])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSplits:
+    """The splits that a corpus is published in, as they are."""
+
+    def __call__(self, pairs: Sequence[Pair]) -> Splits:
+        """Train, validation and test.
+
+        Raises:
+            UserError: if the corpus lacks one of them.
+        """
+        splits: Splits = {"train": [], **{name: [] for name in HELD_OUT}}
+        for pair in pairs:
+            if pair.split not in splits:
+                raise UserError(
+                    f"{pair.place} is in no published split, and PublishedSplits makes none: "
+                    f"take the Splitting of conf/data/text_files.yaml"
+                )
+            splits[pair.split].append(pair)
+        if missing := [name for name, members in splits.items() if not members]:
+            raise UserError(
+                f"nothing is in the split {missing[0]}: name it in data.corpus.dataset.splits"
+            )
+        return splits
 
 
 def _units(pairs: Sequence[Pair]) -> list[list[int]]:

@@ -7,8 +7,10 @@ from typing import Any
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from nlg_distill.data.corpus import OfFiles
 from nlg_distill.data.tokenizer import Shared
 from nlg_distill.errors import UserError
+from nlg_distill.stages.black_box_plan import scores_stage, texts_stage
 from nlg_distill.stages.earlier import earlier, shared_with_earlier
 from nlg_distill.stages.models import concrete
 from nlg_distill.stages.sources import LIVE, teacher_role
@@ -19,7 +21,10 @@ from nlg_distill.teachers.preflight import refuse_across_tokenizers, refuse_impo
 
 @dataclass(frozen=True)
 class Plan:
-    """The stages of one run; `subject` is the model that it trains and `scores` its result."""
+    """The stages of one run; `scores` is its result.
+
+    `subject` is the model that it trains; of a black box, its texts of the test split.
+    """
 
     corpus: Stage
     tokenizer: Stage
@@ -33,10 +38,15 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     corpus = Stage(
         name="corpus",
         version=2,
-        config=_plain(cfg.data, "corpus", "cleaning", "splitting"),
+        config=_corpus(cfg),
         builder="nlg_distill.stages.corpus.build",
     )
     text = {"corpus": corpus, "tokenizer": _tokenizer(_plain(cfg.data)["tokenizer"], corpus)}
+    if cfg.stage == "teacher" and (black_box := _black_box(cfg)):
+        if "further_tests" in cfg.data:
+            raise UserError("a black box is scored on no data.further_tests: leave them out")
+        scored = scores_stage(black_box, {**_plain(cfg, "scoring"), **_task(cfg)}, corpus)
+        return Plan(corpus, text["tokenizer"], scored.parents["teacher_text"], scored)
     if cfg.stage == "teacher":
         text = _for_teacher(cfg, text)
     subject = _teacher(cfg, text) if cfg.stage == "teacher" else _student(cfg, text, overrides)
@@ -56,6 +66,12 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
         parents={**text, "model": subject, **compared, **further},
     )
     return Plan(corpus, text["tokenizer"], subject, scores, further.get("further_tests"))
+
+
+def _corpus(cfg: DictConfig) -> dict[str, Any]:
+    config = _plain(cfg.data, "corpus", "cleaning", "splitting")
+    of_files = issubclass(_class(cfg.data.corpus), OfFiles)
+    return _with_content(config, "corpus") if of_files else config
 
 
 def _tokenizer(settings: dict[str, Any], corpus: Stage) -> Stage:
@@ -155,13 +171,15 @@ def _together(cfg: DictConfig) -> dict[str, Any]:
 def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
     writing = _writing(cfg)
     assert writing is not None
-    drawn: Any = get_class(writing["_target_"])
+    writer: Any = get_class(writing["_target_"])
+    if not writer.needs_model:
+        return texts_stage(writing, text["corpus"], "train")
     return Stage(
         name="teacher_text",
         version=2,
         config={
             "writing": writing,
-            **({"seed": cfg.teacher_seed} if drawn.draws else {}),
+            **({"seed": cfg.teacher_seed} if writer.draws else {}),
             "threads": cfg.teacher_training.threads,
             "precision": cfg.trainer.precision,
             **_together(cfg),
@@ -230,7 +248,7 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
 
 
 def _writing(cfg: DictConfig) -> dict[str, Any] | None:
-    """How the teacher writes the training text beforehand, wherever in the policy it is said."""
+    """How the training text is written beforehand, wherever in the policy it is said."""
     nodes = [_plain(cfg)["targets"]]
     for node in nodes:
         if "writing" in node:
@@ -240,10 +258,18 @@ def _writing(cfg: DictConfig) -> dict[str, Any] | None:
     return None
 
 
+def _black_box(cfg: DictConfig) -> dict[str, Any] | None:
+    """How a black box writes, if one does."""
+    writing = _writing(cfg)
+    kind: Any = None if writing is None else get_class(writing["_target_"])
+    return None if kind is None or kind.needs_model else writing
+
+
 def _needs_teacher(cfg: DictConfig) -> bool:
     if cfg.stage == "teacher":
         return False
-    return _writing(cfg) is not None or _training_needs_teacher(cfg)
+    by_teacher = _writing(cfg) is not None and _black_box(cfg) is None
+    return by_teacher or _training_needs_teacher(cfg)
 
 
 def _training_needs_teacher(cfg: DictConfig) -> bool:

@@ -1,7 +1,7 @@
 """Stage: what the teacher writes for every training source."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def build(
 
     (out / "work").mkdir(exist_ok=True)
     written = out / "work" / FILENAME
-    done = {number for number, _ in _complete_rows(written)}
+    done = {number for number, _ in complete_rows(written)}
     missing = [example for example in examples if example.example_id not in done]
     batches = fixed_batches(missing, tokenizer.special, DECODING_BATCH_TOKENS, session.device)
     with (
@@ -58,15 +58,20 @@ def build(
             file.write(json.dumps(rows, ensure_ascii=False) + "\n")  # a batch is whole or not there
             file.flush()
             bar.advance(len(found))
-    ordered = dict(sorted(_complete_rows(written)))
+    ordered = dict(sorted(complete_rows(written)))
     assert list(ordered) == list(range(len(examples)))
-    with (out / FILENAME).open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(rows, ensure_ascii=False) + "\n" for rows in ordered.values())
+    save_teacher_text(out, ordered.values())
 
 
 def _row(hypotheses: Sequence[Hypothesis], tokenizer: Tokenizer) -> list[tuple[str, float]]:
     texts = tokenizer.decode([hypothesis.token_ids for hypothesis in hypotheses])
     return [(text, h.log_prob) for text, h in zip(texts, hypotheses, strict=True)]
+
+
+def save_teacher_text(out: Path, rows: Iterable[Sequence[Sequence[Any]]]) -> None:
+    """Writes, for each training pair, text and log-probability of each text, best first."""
+    with (out / FILENAME).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def load_teacher_text(artifact: Path) -> list[list[TeacherText]]:
@@ -84,8 +89,8 @@ def training_pairs(parents: Mapping[str, Path], targets: TargetsPolicy) -> list[
     return [Pair(p.source, targets.pick(p, h)) for p, h in zip(pairs, written, strict=True)]
 
 
-def _complete_rows(path: Path) -> Iterator[tuple[int, list[list[Any]]]]:
-    """The rows of a file whose writer may have been killed in the middle of a line."""
+def complete_rows(path: Path) -> Iterator[tuple[int, list[list[Any]]]]:
+    """Numbers and rows of a file whose writer may have been killed in the middle of a line."""
     if not path.is_file():
         return
     text = path.read_bytes()

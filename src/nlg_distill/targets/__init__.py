@@ -1,5 +1,6 @@
 """Targets policies: whose text the student is trained on."""
 
+from nlg_distill.targets.black_box import BlackBoxText
 from nlg_distill.targets.contrastive import ContrastivePairs
 from nlg_distill.targets.gold import Gold
 from nlg_distill.targets.mixture import Mixture
@@ -22,6 +23,7 @@ from nlg_distill.targets.teacher_samples import TeacherSamples
 __all__ = [
     "AdaptiveReplay",
     "Beam",
+    "BlackBoxText",
     "ContrastivePairs",
     "Gold",
     "Mixture",

@@ -14,17 +14,19 @@ from nlg_distill.decoding import USUAL_LIMIT, Hypothesis, LengthLimit, beam_sear
 from nlg_distill.distributions import sharpened
 from nlg_distill.errors import UserError
 from nlg_distill.models import GenerationModel
+from nlg_distill.teachers.black_box import BlackBox
 
 
 @dataclass(frozen=True)
 class TeacherText:
     """One of the teacher's texts for a source, and its log-probability in nats.
 
-    One that was cut at its length limit is taken as a text that ends there.
+    One that was cut at its length limit is taken as a text that ends there. A black box tells no
+    log-probability.
     """
 
     text: str
-    log_prob: float
+    log_prob: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Beam:
     """Beam search: its size, texts kept per source, exponent of the length."""
 
     draws: ClassVar[bool] = False
+    needs_model: ClassVar[bool] = True
 
     beam_size: int
     num_hypotheses: int
@@ -65,6 +68,7 @@ class Sampling:
     """Texts drawn from a model's own distribution, by torch's global seed."""
 
     draws: ClassVar[bool] = True
+    needs_model: ClassVar[bool] = True
 
     num_hypotheses: int = 1
     sampling_temperature: float = 1.0
@@ -154,7 +158,7 @@ class TargetsPolicy(nn.Module):
     policy remembers is in the checkpoint.
     """
 
-    writing: Beam | Sampling | None = None
+    writing: Beam | Sampling | BlackBox | None = None
     author = Author.GOLD
     """Who wrote what `pick` gives."""
     beside: ClassVar[frozenset[Author]] = frozenset()
