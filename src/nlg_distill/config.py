@@ -37,10 +37,12 @@ OURS = {  # what a training gives to the Trainer itself
 }
 
 
-def _scaled(size: int, share: float) -> int:
-    from nlg_distill.models.from_teacher import scaled  # needs torch, which composing does not
+def _scaled(model: DictConfig, share: float) -> int | None:
+    """The share of a model's hidden size; None where its config does not name it."""
+    from nlg_distill.models.widths import scaled  # needs torch, which composing does not
 
-    return scaled(size, share)
+    size = model.get("hidden_size")
+    return scaled(size, share) if isinstance(size, int) else None
 
 
 OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
