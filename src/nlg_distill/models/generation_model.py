@@ -98,8 +98,12 @@ class GenerationModel(nn.Module, ABC):
     def refuse_too_long(self, examples: Sequence[Example]) -> None:
         """Raises a UserError where the model has not as many positions as an example needs."""
 
-    def save(self, folder: Path) -> None:
-        """Writes the parameters to `folder`, which has what `load` needs beside the settings."""
+    def save(self, folder: Path, *, first: int | None = None) -> None:
+        """Writes the parameters to `folder`, which has what `load` needs beside the settings.
+
+        `first` is the token that every text begins with, if any, for programs that write with what
+        is in `folder` alone.
+        """
         save_model(self, str(folder / WEIGHTS))
 
     @classmethod

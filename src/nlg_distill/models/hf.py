@@ -96,7 +96,7 @@ class HFModel(GenerationModel):
                 f"{type(self).__name__} runs: choose model={other}"
             )
         if path is None or torch.get_default_device().type == "meta":
-            return hf_loading.build(self.AUTO, config, options)
+            return hf_loading.build(self.AUTO, config, options, settings)
         return hf_loading.load(self.AUTO, path, options)
 
     def _refuse_other_head(self, path: str | None) -> None:
@@ -264,9 +264,15 @@ class HFModel(GenerationModel):
                     f"the model, or tokenizer@teacher_tokenizer, of a teacher"
                 )
 
-    def save(self, folder: Path) -> None:
-        """Writes what `from_pretrained` of transformers reads; adapters are merged into it."""
-        self.merged().network.save_pretrained(folder)
+    def save(self, folder: Path, *, first: int | None = None) -> None:
+        """Writes what `from_pretrained` of transformers reads; adapters are merged into it.
+
+        With `first`, transformers' own `generate` begins every text with that token, too.
+        """
+        network = self.merged().network
+        if first is not None:
+            network.generation_config.forced_bos_token_id = first
+        network.save_pretrained(folder)
 
     @classmethod
     def load(cls, settings: Mapping[str, Any], folder: Path, vocab_size: int) -> "HFModel":

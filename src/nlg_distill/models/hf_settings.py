@@ -40,8 +40,10 @@ OF_A_FILE = {
     "transformers_version",
     "quantization_config",
     "_name_or_path",
+    "id2label",
+    "label2id",
 }
-"""What a config says about the checkpoint that it belongs to."""
+"""What a config says about the checkpoint that it belongs to, and about classifiers."""
 
 
 def settings_of(config: Any) -> dict[str, Any]:

@@ -6,14 +6,15 @@ of their own: where all is found, the model says the same as before. Nothing her
 architecture.
 """
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NoReturn
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import nn
 
 from nlg_distill.errors import UserError
 from nlg_distill.models import hf_loading
@@ -28,10 +29,10 @@ from nlg_distill.models.hf_settings import (
     resized,
     settings_of,
 )
+from nlg_distill.models.hf_trial import Axes, changing, randomised, tensors, texts
 from nlg_distill.models.widths import Axis
 
 LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
-Axes = dict[str, tuple[Axis | None, ...]]
 Place = tuple[str, int]
 """A dimension: the name of its parameter, and its number."""
 UNITS = 3
@@ -45,13 +46,13 @@ class Small:
 
     Args:
         auto: the class of transformers that makes it.
-        settings: what makes it.
+        written: what makes it, as JSON.
         head_size: width of a head, where the config does not set it.
         shared: heads that share a key.
     """
 
     auto: str
-    settings: Mapping[str, Any]
+    written: str
     head_size: int
     shared: int
 
@@ -85,7 +86,14 @@ class Small:
         sizes |= {layer: min(2, number) for layer, number in layers.items()}
         sizes |= {name: 2 * UNITS for name in FEED_FORWARD if name in settings}
         ids = {id_: 0 for id_, value in settings.items() if id_.endswith("_token_id") and value}
-        return cls(auto, resized(settings, sizes) | ids, size // heads, shared)
+        written = json.dumps(resized(settings, sizes) | ids, sort_keys=True)
+        return cls(auto, written, size // heads, shared)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What makes it."""
+        settings: dict[str, Any] = json.loads(self.written)
+        return settings
 
     def make(self, device: str, *, tokens: int = TOKENS, **sizes: int) -> Any:
         """The model, or one with some other sizes."""
@@ -121,12 +129,6 @@ class Small:
         )
 
 
-def tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers; those of two names stand there twice."""
-    parameters = network.named_parameters(remove_duplicate=False)
-    return {**dict(parameters), **dict(network.named_buffers(remove_duplicate=False))}
-
-
 def small_axes(auto: str, config: Any) -> Axes:
     """The axes of a small model of a config's architecture, with two layers.
 
@@ -136,13 +138,17 @@ def small_axes(auto: str, config: Any) -> Axes:
     Raises:
         UserError: if what they count cannot be told; it says of which parameter, and why.
     """
-    small = Small.of(auto, config)
+    return _axes_of(Small.of(auto, config))
+
+
+@cache
+def _axes_of(small: Small) -> Axes:
     hidden_size, *heads = named(small.settings, (*HIDDEN, *QUERY_HEADS, *KEY_HEADS))
     hidden = small.doubled(hidden_size)
     inner = small.doubled(hidden_size, *heads) - hidden
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = _at_random(small.make("cpu"))
+        network = randomised(small.make("cpu"))
     counted: dict[Place, Axis] = {}
     tied = not inner  # the heads' width follows from the hidden size
     if tied:
@@ -166,13 +172,36 @@ def small_axes(auto: str, config: Any) -> Axes:
         for name, tensor in tensors(network).items()
     }
     found = _in_common(network, found)
-    _try(small, network, found)
+    at_place = {name: axes(found, name) for name in found}
+    _refuse_two_sizes(small, network, at_place)
+    if (wrong := changing(network, at_place)) is not None:
+        name = min(n for n, found in at_place.items() if wrong in _widths(found))
+        small.refuse(name, f"has units of {wrong} in an order that is not known here")
     return found
+
+
+def _widths(dimensions: Iterable[Axis | None]) -> set[str]:
+    return {width for axis in dimensions if axis is not None for width in axis.widths}
+
+
+def _refuse_two_sizes(small: Small, network: nn.Module, found: Axes) -> None:
+    units: dict[str, int] = {}
+    for name, tensor in tensors(network).items():
+        for size, axis in zip(tensor.shape, found[name], strict=True):
+            if axis is None:
+                continue
+            if units.setdefault(axis.widths[0], axis.units(size)) != axis.units(size):
+                small.refuse(name, "has several widths in one dimension")
 
 
 def axes(found: Axes, name: str) -> tuple[Axis | None, ...]:
     """The axes of a parameter of the whole model; see `small_axes`."""
     twin = LAYER.sub(lambda layer: str(min(1, int(layer[0]))), name, count=1)
+    if twin not in found:
+        raise UserError(
+            f"no narrower model can be cut out, since {name} is like nothing in the first two "
+            f"layers: {ELSE}"
+        )
     return tuple(None if axis is None else _at(axis, name) for axis in found[twin])
 
 
@@ -189,7 +218,7 @@ def _inside(small: Small, network: nn.Module, hidden: set[Place]) -> set[Place]:
     reads or writes.
     """
     square = [name for name in tensors(network) if {(name, 0), (name, 1)} <= hidden]
-    found, known = set(), roles(network, _texts(small, network))
+    found, known = set(), roles(network, texts(network))
     for name in square:
         part, _, kind = name.rpartition(".")
         role = known.get(part)
@@ -236,69 +265,3 @@ def _in_common(network: nn.Module, found: Axes) -> Axes:
 
 def _of_heads(axis: Axis | None) -> bool:
     return axis is not None and axis.widths == ("{place}.heads",)
-
-
-@torch.no_grad()
-def _at_random(network: Any) -> Any:
-    """The network with parameters of which every part matters."""
-    for parameter in network.parameters():
-        if parameter.ndim > 1:
-            parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
-        else:
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return network
-
-
-def _texts(small: Small, network: Any) -> dict[str, Tensor]:
-    ids = torch.arange(1, 7)[None]
-    decoder = {"decoder_input_ids": ids} if network.config.is_encoder_decoder else {}
-    return {"input_ids": ids, **decoder, "use_cache": False}
-
-
-def _try(small: Small, network: Any, found: Axes) -> None:
-    """Puts the units of every width in another order, which must change nothing.
-
-    Raises:
-        UserError: if it does; it names the first width that does so alone.
-    """
-    generator = torch.Generator().manual_seed(0)
-    orders: dict[str, Int[Tensor, " units"]] = {}
-    at_place = {name: axes(found, name) for name in found}
-    for name, tensor in tensors(network).items():
-        for dimension, axis in enumerate(at_place[name]):
-            if axis is not None and axis.ranked:
-                order = torch.randperm(axis.units(tensor.shape[dimension]), generator=generator)
-                if len(orders.setdefault(axis.widths[0], order)) != len(order):
-                    small.refuse(name, "has several widths in one dimension")
-    before = _logits(small, network)
-
-    def changes(widths: Iterable[str]) -> bool:
-        chosen = {width: orders[width] for width in widths}
-        _reorder(network, at_place, chosen)
-        after = _logits(small, network)
-        _reorder(network, at_place, {width: order.argsort() for width, order in chosen.items()})
-        return not torch.allclose(before, after, rtol=0.0, atol=1e-3 * before.std().item())
-
-    if not changes(orders):
-        return
-    wrong = next((width for width in orders if changes([width])), "all widths together")
-    small.refuse(wrong, "has units in an order that is not known here")
-
-
-@torch.no_grad()
-def _reorder(network: nn.Module, found: Axes, orders: Mapping[str, Int[Tensor, " units"]]) -> None:
-    done = set()
-    for name, tensor in tensors(network).items():
-        if id(tensor) in done:
-            continue
-        done.add(id(tensor))
-        for dimension, axis in enumerate(found[name]):
-            if axis is not None and axis.widths[0] in orders:
-                entries = axis.entries(orders, tensor.shape[dimension])
-                tensor.copy_(tensor.index_select(dimension, entries))
-
-
-@torch.no_grad()
-def _logits(small: Small, network: Any) -> Float[Tensor, "1 time vocab"]:
-    logits: Tensor = network(**_texts(small, network)).logits
-    return logits
