@@ -81,6 +81,19 @@ def test_a_saved_model_is_a_checkpoint_of_transformers(family, tmp_path):
         torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_what_a_checkpoint_leaves_out_is_not_trained(tmp_path):
+    special = make_checkpoint("marian", tmp_path / "first")
+    model = HFSeq2Seq(VOCAB, path=str(tmp_path / "first"))
+    batch = collate([Example(0, [3, 4], [5]), Example(1, [6], [7, 8, 9])], special)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    nll(model.eval()(batch).logits, batch.labels).sum().backward()
+    optimizer.step()
+    (tmp_path / "second").mkdir()
+    model.save(tmp_path / "second")
+    again = opened("marian", tmp_path / "second")
+    torch.testing.assert_close(again(batch).logits, model(batch).logits, rtol=0, atol=0)
+
+
 def test_no_parameter_of_a_checkpoint_is_read_on_the_meta_device(llama, tmp_path):
     shutil.copy(llama / "config.json", tmp_path)
     with torch.device("meta"):

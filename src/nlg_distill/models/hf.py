@@ -71,8 +71,7 @@ class HFModel(GenerationModel):
         options = {"attn_implementation": "eager"} if attentions else {}
         self.network = self._network(path, config, options)
         self._refuse_other_head(path)
-        parts = self.network.named_parameters(remove_duplicate=False)
-        self._computed = {f"network.{name}" for name, value in parts if not value.requires_grad}
+        self._computed = {f"network.{name}" for name in hf_loading.freeze_computed(self.network)}
         if lora is not None:
             self._adapt(lora)
         if not self._is_empty:
@@ -176,7 +175,7 @@ class HFModel(GenerationModel):
 
     @property
     def computed(self) -> set[str]:
-        """Positions that no training changes, such as Marian's; checkpoints leave them out."""
+        """Positions that no training changes, such as Marian's; see `freeze_computed`."""
         return self._computed
 
     @property

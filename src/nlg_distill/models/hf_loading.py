@@ -112,3 +112,18 @@ def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:
             f"such as {missing[0]}: it is a checkpoint of another model"
         )
     return model
+
+
+def freeze_computed(network: Any) -> list[str]:
+    """Names of the parameters that transformers computes from the config; none is trained.
+
+    It makes some of them anew where it loads a model, whatever they were, and leaves them out where
+    it stores one: trained, they would be lost.
+    """
+    found = []
+    for name, value in network.named_parameters(remove_duplicate=False):
+        if name in network._keys_to_ignore_on_save:
+            value.requires_grad_(False)
+        if not value.requires_grad:
+            found.append(name)
+    return found

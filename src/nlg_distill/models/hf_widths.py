@@ -175,8 +175,9 @@ def _axes_of(small: Small) -> Axes:
     at_place = {name: axes(found, name) for name in found}
     _refuse_two_sizes(small, network, at_place)
     if (wrong := changing(network, at_place)) is not None:
-        name = min(n for n, found in at_place.items() if wrong in _widths(found))
-        small.refuse(name, f"has units of {wrong} in an order that is not known here")
+        having = [n for n, found in at_place.items() if wrong in _widths(found)]
+        largest = max(having, key=lambda name: sizes[name].numel())
+        small.refuse(largest, f"has units of {wrong} in an order that is not known here")
     return found
 
 
