@@ -256,6 +256,28 @@ def test_a_config_of_no_model_is_refused(config, message):
         HFCausal(VOCAB, config=config)
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (dict(model_type="t5", d_model="12"), r"config\.d_model=12: .* field 'd_model'.* got str"),
+        (dict(model_type="llama", num_attention_heads=0), r"config\.num_attention_heads=0: Zero"),
+        (dict(model_type="gpt2", n_embd=12, n_head=0), r"gpt2, .* config\.n_head=0 \(ZeroDivision"),
+        (dict(model_type="bart", d_model=None), r"bart, .* config\.d_model=None \(TypeError"),
+        (dict(model_type="llama", hidden_act="none"), r"config\.hidden_act=none \(KeyError"),
+        (dict(model_type="bart", pad_token_id=99), r"config\.pad_token_id=99 \(AssertionError"),
+        (dict(model_type="gpt2", n_layer=None), r"config\.n_layer=None: .* field 'n_layer'"),
+        (
+            dict(model_type="bart", encoder_attention_heads=0, decoder_attention_heads=0),
+            r"bart, as a model of this config \(ZeroDivision",
+        ),
+    ],
+)
+def test_a_setting_that_makes_no_model_is_named(config, message):
+    kind = HFSeq2Seq if config["model_type"] in ("t5", "bart") else HFCausal
+    with torch.device("meta"), pytest.raises(UserError, match=message):
+        kind(VOCAB, config=config)
+
+
 def test_either_a_path_or_a_config_is_given(llama):
     config = without(LLAMA, "vocab_size") | {"model_type": "llama"}
     for given in ({}, dict(path=str(llama), config=config)):

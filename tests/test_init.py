@@ -10,7 +10,12 @@ from nlg_distill.errors import UserError
 from nlg_distill.init import CopyLayers, Embeddings, SliceWidth
 from nlg_distill.init.experiment import refuse_other_structure
 from nlg_distill.init.from_teacher import num_layers
-from nlg_distill.models import GPT, LSTMEncoderDecoder, TransformerEncoderDecoder
+from nlg_distill.models import (
+    GPT,
+    LSTMEncoderDecoder,
+    TransformerEncoderDecoder,
+    from_teacher,
+)
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.models import build_model
 
@@ -308,3 +313,38 @@ def test_a_share_that_is_no_structure_is_refused(override, message):
     chosen = ["model@teacher_model=transformer_tiny", "model@student_model=from_teacher"]
     with pytest.raises(UserError, match=message):
         check_and_rehearse(compose([*chosen, override]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_layers": None}, "the teacher's num_layers is None, of which there is no share"),
+        ({"hidden_size": None}, "the teacher's hidden_size is None, of which there is no share"),
+        ({"_target_": "nlg_distill.losses.nll"}, "is no model to take a share of"),
+        ({"num_heads": 3}, r"width of num_heads: 0\.5 of the teacher's 3 is 1\.5"),
+    ],
+)
+def test_a_teacher_without_a_structure_to_share_is_refused(changes, message):
+    sizes = dict(hidden_size=16, num_layers=2, num_heads=4, feed_forward_size=24, dropout=0.0)
+    teacher = {"_target_": "nlg_distill.models.GPT", **sizes}
+    made = from_teacher(teacher=teacher, depth=0.5, width=0.5, hidden_size=8)
+    assert made == teacher | dict(hidden_size=8, num_layers=1, num_heads=2, feed_forward_size=12)
+    with pytest.raises(UserError, match=message):
+        from_teacher(teacher=teacher | changes, depth=0.5, width=0.5, hidden_size=8)
+    with pytest.raises(UserError, match="hidden_size=12, but this share of the teacher has 8"):
+        from_teacher(teacher=teacher, depth=0.5, width=0.5, hidden_size=12)
+    for lacking in ("num_layers", "_target_"):
+        given = {name: value for name, value in teacher.items() if name != lacking}
+        with pytest.raises(UserError, match=f"{lacking} is None|no model to take a share of"):
+            from_teacher(teacher=given, depth=0.5, width=0.5, hidden_size=8)
+
+
+@pytest.mark.parametrize(
+    "start", [CopyLayers(layers=[0, 1]), SliceWidth(by="order", layers=[0, 1])]
+)
+def test_embeddings_that_are_tied_in_the_student_alone_are_refused(start):
+    tied, untied = toy_model(tie_embeddings=True), toy_model(tie_embeddings=False)
+    with pytest.raises(UserError, match="are one parameter of the student"):
+        start.hand_over(tied, untied)
+    start.hand_over(untied, tied)
+    assert torch.equal(untied.projection.weight, tied.source_embedding.weight)

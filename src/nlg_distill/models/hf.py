@@ -21,6 +21,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import fingerprint, read_config
 from nlg_distill.models import hf_loading, hf_settings, hf_widths
 from nlg_distill.models.generation_model import GenerationModel
+from nlg_distill.models.hf_trial import Axes
 from nlg_distill.models.output import ModelOutput, OutputProjection
 from nlg_distill.models.widths import Axis
 
@@ -194,7 +195,7 @@ class HFModel(GenerationModel):
         return hf_widths.axes(self._small_axes, name.removeprefix("network."))
 
     @cached_property
-    def _small_axes(self) -> hf_widths.Axes:
+    def _small_axes(self) -> Axes:
         return hf_widths.small_axes(self.AUTO, self.inner.config)
 
     def merged(self) -> "HFModel":

@@ -225,7 +225,9 @@ def _inside(small: Small, network: nn.Module, hidden: set[Place]) -> set[Place]:
         role = known.get(part)
         if role is None or kind != "weight":
             small.refuse(name, "might count heads or hidden units in either dimension")
-        out, read = matrix_dimensions(network.get_submodule(part))
+        dimensions = matrix_dimensions(network.get_submodule(part))
+        assert dimensions is not None, part
+        out, read = dimensions
         found.add((name, out if role is Role.READS else read))
         bias = (f"{part}.bias", 0)
         if role is Role.READS and bias in hidden:
