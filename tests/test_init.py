@@ -307,12 +307,18 @@ def test_half_a_teacher_starts_as_a_slice_of_it(model):
         ("student_model.depth=0.3", r"depth of num_layers: 0\.3 of the teacher's 2 is 0\.6"),
         ("student_model.width=0.1", r"0\.1 of the teacher's 128 is 12\.8, which is not whole"),
         ("student_model.depth=2.0", r"depth of num_layers must be in \(0, 1\], got 2\.0"),
+        ("student_model.width=abc", r"student_model\.width must be float, got 'abc'"),
     ],
 )
 def test_a_share_that_is_no_structure_is_refused(override, message):
     chosen = ["model@teacher_model=transformer_tiny", "model@student_model=from_teacher"]
     with pytest.raises(UserError, match=message):
         check_and_rehearse(compose([*chosen, override]))
+
+
+def test_a_teacher_that_is_a_share_of_itself_is_refused():
+    with pytest.raises(UserError, match="Interpolation to parent node"):
+        check(compose(["model@teacher_model=from_teacher"]))
 
 
 @pytest.mark.parametrize(
