@@ -326,6 +326,7 @@ def test_a_teacher_that_is_a_share_of_itself_is_refused():
     [
         ({"num_layers": None}, "the teacher's num_layers is None, of which there is no share"),
         ({"hidden_size": None}, "the teacher's hidden_size is None, of which there is no share"),
+        ({"feed_forward_size": None}, "the teacher's feed_forward_size is None, of which there"),
         ({"_target_": "nlg_distill.losses.nll"}, "is no model to take a share of"),
         ({"num_heads": 3}, r"width of num_heads: 0\.5 of the teacher's 3 is 1\.5"),
     ],

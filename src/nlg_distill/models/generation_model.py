@@ -121,7 +121,8 @@ class GenerationModel(nn.Module, ABC):
         Raises:
             UserError: if a number of them is missing, or its share is not whole.
         """
-        for name in ("num_layers", "hidden_size"):
+        given = {"num_layers", "hidden_size"} | (set(WIDTHS) & set(settings))
+        for name in sorted(given):
             if not isinstance(settings.get(name), int):
                 raise UserError(
                     f"the teacher's {name} is {settings.get(name)!r}, of which there is no share: "
@@ -129,7 +130,7 @@ class GenerationModel(nn.Module, ABC):
                 )
         sizes = {"num_layers": scaled(settings["num_layers"], depth, "depth of num_layers")}
         for name in WIDTHS:
-            if name in settings:
+            if name in given:
                 sizes[name] = scaled(settings[name], width, f"width of {name}")
         return {**settings, **sizes}
 
