@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 import transformers
+import yaml
 from hf_checkpoints import CAUSAL, TEXTS, VOCAB, make_checkpoint, make_whole, opened, theirs
 
 from nlg_distill.data.batch import Example, collate
@@ -12,6 +13,8 @@ from nlg_distill.data.hf_tokenizer import Pretrained
 from nlg_distill.decoding import LengthLimit, beam_search, sample
 from nlg_distill.errors import UserError
 from nlg_distill.losses import nll
+from nlg_distill.stages.models import save_model
+from nlg_distill.stages.tokenizer import SETTINGS
 from nlg_distill.targets.combined import CombinedWriter, mixed
 from nlg_distill.teachers.ensemble import EnsembleModel
 from nlg_distill.teachers.vocabulary import CutModel
@@ -228,6 +231,27 @@ def test_what_is_written_begins_with_the_language(many_languages, size):
     drawn = sample(*inputs, generator=torch.Generator().manual_seed(1), num_hypotheses=5)
     assert {text.token_ids[0] for texts in drawn for text in texts} == {language}
     assert len({tuple(text.token_ids) for texts in drawn for text in texts}) > 5
+
+
+@torch.no_grad()
+def test_a_stored_model_begins_with_the_language_in_transformers_too(many_languages, tmp_path):
+    network, model, own, made = many_languages
+    language = {"source_language": own.src_lang, "target_language": own.tgt_lang}
+    maker = Pretrained(path=own.name_or_path, **language)
+    for folder in ("tokenizer", "model"):
+        (tmp_path / folder).mkdir()
+    maker.make([], tmp_path / "tokenizer")
+    chosen = {"_target_": "nlg_distill.data.hf_tokenizer.Pretrained", "path": own.name_or_path}
+    (tmp_path / "tokenizer" / SETTINGS).write_text(yaml.safe_dump(chosen | language))
+    save_model(model, tmp_path / "tokenizer", tmp_path / "model")
+    stored = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model").eval()
+    inputs = own(TEXTS, padding=True, return_tensors="pt")
+    firsts = [
+        set(written.generate(**inputs, max_new_tokens=5, do_sample=False)[:, 1].tolist())
+        for written in (stored, network)
+    ]
+    assert firsts[0] == {made.special.first}
+    assert firsts[1] != {made.special.first}
 
 
 @torch.no_grad()

@@ -81,6 +81,19 @@ def test_a_saved_model_is_a_checkpoint_of_transformers(family, tmp_path):
         torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
 
 
+def test_what_a_checkpoint_leaves_out_is_not_trained(tmp_path):
+    special = make_checkpoint("marian", tmp_path / "first")
+    model = HFSeq2Seq(VOCAB, path=str(tmp_path / "first"))
+    batch = collate([Example(0, [3, 4], [5]), Example(1, [6], [7, 8, 9])], special)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    nll(model.eval()(batch).logits, batch.labels).sum().backward()
+    optimizer.step()
+    (tmp_path / "second").mkdir()
+    model.save(tmp_path / "second")
+    again = opened("marian", tmp_path / "second")
+    torch.testing.assert_close(again(batch).logits, model(batch).logits, rtol=0, atol=0)
+
+
 def test_no_parameter_of_a_checkpoint_is_read_on_the_meta_device(llama, tmp_path):
     shutil.copy(llama / "config.json", tmp_path)
     with torch.device("meta"):
@@ -241,6 +254,28 @@ def test_rows_beyond_the_pieces_get_no_probability(llama):
 def test_a_config_of_no_model_is_refused(config, message):
     with pytest.raises(UserError, match=message):
         HFCausal(VOCAB, config=config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (dict(model_type="t5", d_model="12"), r"config\.d_model=12: .* field 'd_model'.* got str"),
+        (dict(model_type="llama", num_attention_heads=0), r"config\.num_attention_heads=0: Zero"),
+        (dict(model_type="gpt2", n_embd=12, n_head=0), r"gpt2, .* config\.n_head=0 \(ZeroDivision"),
+        (dict(model_type="bart", d_model=None), r"bart, .* config\.d_model=None \(TypeError"),
+        (dict(model_type="llama", hidden_act="none"), r"config\.hidden_act=none \(KeyError"),
+        (dict(model_type="bart", pad_token_id=99), r"config\.pad_token_id=99 \(AssertionError"),
+        (dict(model_type="gpt2", n_layer=None), r"config\.n_layer=None: .* field 'n_layer'"),
+        (
+            dict(model_type="bart", encoder_attention_heads=0, decoder_attention_heads=0),
+            r"bart, as a model of this config \(ZeroDivision",
+        ),
+    ],
+)
+def test_a_setting_that_makes_no_model_is_named(config, message):
+    kind = HFSeq2Seq if config["model_type"] in ("t5", "bart") else HFCausal
+    with torch.device("meta"), pytest.raises(UserError, match=message):
+        kind(VOCAB, config=config)
 
 
 def test_either_a_path_or_a_config_is_given(llama):

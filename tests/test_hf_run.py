@@ -177,6 +177,56 @@ def test_a_checkpoint_that_is_trained_further_is_a_teacher_too(home):
     assert result["steps"] == 2
 
 
+def half(home, model, name, *more):
+    """A student that is half its teacher, cut out of it."""
+    overrides = pretrained(home, model, name, student=False)
+    chosen = ["model@student_model=from_teacher", "init=slice_width", "experiment=word_kd"]
+    return [o for o in overrides if not o.startswith("student_model.")] + [*chosen, *more]
+
+
+@torch.no_grad()
+def test_a_student_is_half_its_teacher_and_cut_out_of_it(home):
+    make_whole("bart", home / "wide", d_model=16, max_position_embeddings=128, **EVEN)
+    overrides = half(home, "hf_seq2seq", "wide", "student_model.depth=0.5")
+    student = artifact(home, train(overrides, home / "runs" / "half"))
+    network, tokenizer = plain(student, "AutoModelForSeq2SeqLM")
+    wanted = (network.config.d_model, network.config.decoder_layers, network.config.vocab_size)
+    assert wanted == (8, 1, len(tokenizer))
+    assert network.config.decoder_attention_heads == 2
+    ids = tokenizer("eins", return_tensors="pt")["input_ids"]
+    assert isinstance(network.generate(ids, max_new_tokens=3), torch.Tensor)
+    report = json.loads((student / "init.json").read_text())
+    assert set(report) == {f"network.{name}" for name in network.state_dict()}
+    assert all(" cut to " in source for source in report.values())
+    assert len(generate_texts(student, ["eins zwei"], chosen_writing(beam=2))) == 1
+
+
+EVEN = {f"{side}coder_attention_heads": 4 for side in ("en", "de")}
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("llama.gguf", [], None),
+        ("llama.gguf", ["init=embeddings"], None),
+        ("llama.gguf", ["student_model.width=0.25"], "width of num_key_value_heads: 0.25 of"),
+        ("llama.gguf", ["student_model.hidden_size=16"], "none to set.*leave it out"),
+        ("gpt2", [], r"width of n_head: 0\.5 of the teacher's 3 is 1\.5"),
+        ("gpt2", ["student_model.width=1.0", "init=copy_layers", "init.layers=[1]"], None),
+    ],
+)
+def test_a_share_of_a_checkpoint_is_planned(home, name, more, message):
+    cfg = compose(half(home, "hf_causal", name, *more))
+    if message is not None:
+        with pytest.raises(UserError, match=message):
+            checked(cfg)
+        return
+    checked(cfg)
+    student = plan(cfg, []).subject.config["model"]
+    assert (student["path"], student["lora"]) == (None, None)
+    assert "vocab_size" not in student["config"]
+
+
 # Keys.
 
 

@@ -10,7 +10,12 @@ from nlg_distill.errors import UserError
 from nlg_distill.init import CopyLayers, Embeddings, SliceWidth
 from nlg_distill.init.experiment import refuse_other_structure
 from nlg_distill.init.from_teacher import num_layers
-from nlg_distill.models import GPT, LSTMEncoderDecoder, TransformerEncoderDecoder
+from nlg_distill.models import (
+    GPT,
+    LSTMEncoderDecoder,
+    TransformerEncoderDecoder,
+    from_teacher,
+)
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.models import build_model
 
@@ -76,7 +81,7 @@ def test_layers_that_do_not_fit_are_refused(layers, changes, message):
 def test_heads_that_no_shape_tells_are_refused(family):
     (name,) = (name for name in FAMILIES if family in name)
     student, teacher = toy_structure(name, num_heads=1), toy_structure(name, num_heads=2)
-    with pytest.raises(UserError, match="num_heads=1, but the teacher has 2"):
+    with pytest.raises(UserError, match="num_heads is 1, but the teacher has 2"):
         CopyLayers(layers=[0, 1]).hand_over(student, teacher)
     with pytest.raises(UserError, match="num_heads is 2, this student's is 1"):
         refuse_other_structure(student, teacher, "word_kd")
@@ -293,8 +298,7 @@ def test_half_a_teacher_starts_as_a_slice_of_it(model):
     assert 2 * num_layers(student) == num_layers(teacher)
     assert 2 * student.projection.in_features == teacher.projection.in_features
     assert cfg.loss.hidden_mse.student_size * 2 == cfg.teacher_model.hidden_size
-    if teacher.num_heads is not None:
-        assert 2 * student.num_heads == teacher.num_heads
+    assert {name: 2 * number for name, number in student.heads.items()} == teacher.heads
 
 
 @pytest.mark.parametrize(
@@ -303,9 +307,51 @@ def test_half_a_teacher_starts_as_a_slice_of_it(model):
         ("student_model.depth=0.3", r"depth of num_layers: 0\.3 of the teacher's 2 is 0\.6"),
         ("student_model.width=0.1", r"0\.1 of the teacher's 128 is 12\.8, which is not whole"),
         ("student_model.depth=2.0", r"depth of num_layers must be in \(0, 1\], got 2\.0"),
+        ("student_model.width=abc", r"student_model\.width must be float, got 'abc'"),
     ],
 )
 def test_a_share_that_is_no_structure_is_refused(override, message):
     chosen = ["model@teacher_model=transformer_tiny", "model@student_model=from_teacher"]
     with pytest.raises(UserError, match=message):
         check_and_rehearse(compose([*chosen, override]))
+
+
+def test_a_teacher_that_is_a_share_of_itself_is_refused():
+    with pytest.raises(UserError, match="Interpolation to parent node"):
+        check(compose(["model@teacher_model=from_teacher"]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_layers": None}, "the teacher's num_layers is None, of which there is no share"),
+        ({"hidden_size": None}, "the teacher's hidden_size is None, of which there is no share"),
+        ({"feed_forward_size": None}, "the teacher's feed_forward_size is None, of which there"),
+        ({"_target_": "nlg_distill.losses.nll"}, "is no model to take a share of"),
+        ({"num_heads": 3}, r"width of num_heads: 0\.5 of the teacher's 3 is 1\.5"),
+    ],
+)
+def test_a_teacher_without_a_structure_to_share_is_refused(changes, message):
+    sizes = dict(hidden_size=16, num_layers=2, num_heads=4, feed_forward_size=24, dropout=0.0)
+    teacher = {"_target_": "nlg_distill.models.GPT", **sizes}
+    made = from_teacher(teacher=teacher, depth=0.5, width=0.5, hidden_size=8)
+    assert made == teacher | dict(hidden_size=8, num_layers=1, num_heads=2, feed_forward_size=12)
+    with pytest.raises(UserError, match=message):
+        from_teacher(teacher=teacher | changes, depth=0.5, width=0.5, hidden_size=8)
+    with pytest.raises(UserError, match="hidden_size=12, but this share of the teacher has 8"):
+        from_teacher(teacher=teacher, depth=0.5, width=0.5, hidden_size=12)
+    for lacking in ("num_layers", "_target_"):
+        given = {name: value for name, value in teacher.items() if name != lacking}
+        with pytest.raises(UserError, match=f"{lacking} is None|no model to take a share of"):
+            from_teacher(teacher=given, depth=0.5, width=0.5, hidden_size=8)
+
+
+@pytest.mark.parametrize(
+    "start", [CopyLayers(layers=[0, 1]), SliceWidth(by="order", layers=[0, 1])]
+)
+def test_embeddings_that_are_tied_in_the_student_alone_are_refused(start):
+    tied, untied = toy_model(tie_embeddings=True), toy_model(tie_embeddings=False)
+    with pytest.raises(UserError, match="are one parameter of the student"):
+        start.hand_over(tied, untied)
+    start.hand_over(untied, tied)
+    assert torch.equal(untied.projection.weight, tied.source_embedding.weight)

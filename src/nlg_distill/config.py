@@ -37,10 +37,14 @@ OURS = {  # what a training gives to the Trainer itself
 }
 
 
-def _scaled(size: int, share: float) -> int:
-    from nlg_distill.models.from_teacher import scaled  # needs torch, which composing does not
+def _scaled(model: DictConfig, share: object) -> int | None:
+    """The share of a model's hidden size; None where its config names none, or one is no number."""
+    from nlg_distill.models.widths import scaled  # needs torch, which composing does not
 
-    return scaled(size, share)
+    size = model.get("hidden_size")
+    if isinstance(size, int) and isinstance(share, int | float):
+        return scaled(size, share)
+    return None  # other types are refused by their own names
 
 
 OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
@@ -144,8 +148,8 @@ def check(cfg: DictConfig) -> None:
     try:
         OmegaConf.to_container(cfg, resolve=True)
     except InterpolationResolutionError as error:
-        where, message = error.full_key, str(error).splitlines()[0].partition(": ")[2]
-        raise UserError(f"{where}: {message}") from error
+        where, said = error.full_key, str(error).splitlines()[0]
+        raise UserError(f"{where}: {said.partition(': ')[2] or said}") from error
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"no value for {', '.join(missing)}: give it as {missing[0]}=...")
     for name, value in (("seed", cfg.seed), ("teacher_seed", cfg.teacher_seed)):

@@ -99,8 +99,9 @@ class Pretrained(TokenizerMaker):
 
         Args:
             path: a checkpoint's name, folder, or GGUF file, with its model's config.
-            prompt: a source as a decoder-only model reads it, with `{source}` where the text
-                stands; special tokens in it are encoded as such.
+            prompt: a source as the model reads it, with `{source}` where the text stands, such as
+                T5's `translate English to German: {source}`; special tokens in it are encoded as
+                such.
             source_language: its code, for tokenizers of many languages.
             target_language: its code, for tokenizers of many languages.
 

@@ -34,11 +34,12 @@ class CopyLayers(FromTeacher):
                     f"is {list(value.shape)}: copied layers need the same widths, set in "
                     f"student_model and teacher_model; for a narrower student use init=slice_width"
                 )
-        if student.num_heads != teacher.num_heads:
-            raise UserError(
-                f"student_model.num_heads={student.num_heads}, but the teacher has "
-                f"{teacher.num_heads}: copied layers need as many heads, since parameters cut into "
-                f"others mean nothing"
-            )
+        for name, number in student.heads.items():
+            if number != teacher.heads[name]:
+                raise UserError(
+                    f"student_model's {name} is {number}, but the teacher has "
+                    f"{teacher.heads[name]}: copied layers need as many heads, since parameters "
+                    f"cut into others mean nothing"
+                )
         student.load_state_dict({name: value for name, (_, value) in found.items()})
         return {name: source for name, (source, _) in found.items()}

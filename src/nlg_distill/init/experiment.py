@@ -42,8 +42,7 @@ def refuse_other_structure(
         UserError: at the first parameter whose shape differs, or which one of them lacks.
     """
     wanted, given = (
-        {name: list(value.shape) for name, value in model.state_dict().items()}
-        | {"num_heads": model.num_heads}
+        {name: list(value.shape) for name, value in model.state_dict().items()} | model.heads
         for model in (student, earlier)
     )
     for name in wanted | given:

@@ -30,7 +30,7 @@ class FromTeacher(ABC):
 
     def rehearse(self, student: GenerationModel, teacher: GenerationModel) -> None:
         """Refuses what cannot be handed over, told by models without values."""
-        self.hand_over(student, teacher)
+        self.hand_over(student, teacher.merged())
 
     @abstractmethod
     def hand_over(self, student: GenerationModel, teacher: GenerationModel) -> Report:
@@ -89,8 +89,14 @@ def sources(
     """For each of the student's parameters the teacher's, by its name there.
 
     Raises:
-        UserError: if the teacher has none.
+        UserError: if the teacher has none, or the models are of two kinds.
     """
+    refuse_adapters(student)
+    if student.architecture != teacher.architecture:
+        raise UserError(
+            f"the student is a {student.architecture} and the teacher a {teacher.architecture}, "
+            f"whose parameters mean other things: give both models one architecture"
+        )
     given, found = teacher.state_dict(), {}
     for name in student.state_dict():
         layer = student.LAYER.search(name)
@@ -98,4 +104,33 @@ def sources(
         if source not in given:
             raise UserError(f"init.layers={list(layers)}: the teacher has no {source}")
         found[name] = (source, given[source])
+    _refuse_other_ties(student, teacher, {name: source for name, (source, _) in found.items()})
     return found
+
+
+def refuse_adapters(student: GenerationModel) -> None:
+    """Raises a UserError where adapters alone are trained, which no teacher has."""
+    if student.adapted:
+        raise UserError(
+            "student_model.lora trains adapters of its own checkpoint, and this start takes "
+            "parameters from a teacher: leave lora out, or choose init=random"
+        )
+
+
+def _refuse_other_ties(
+    student: GenerationModel, teacher: GenerationModel, found: Mapping[str, str]
+) -> None:
+    """What is one parameter of the student must be one of the teacher, or it had two values."""
+    own, given = (
+        {name: id(value) for name, value in model.named_parameters(remove_duplicate=False)}
+        for model in (student, teacher)
+    )
+    first: dict[int, str] = {}
+    for name, identity in own.items():
+        other = first.setdefault(identity, name)
+        if given[found[name]] != given[found[other]]:
+            raise UserError(
+                f"{name} and {other} are one parameter of the student, and {found[name]} and "
+                f"{found[other]} two of the teacher: set the student's tied embeddings as the "
+                f"teacher has them"
+            )

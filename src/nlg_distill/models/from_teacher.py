@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nlg_distill.errors import UserError
+from hydra.utils import get_object
 
-WIDTHS = ("hidden_size", "embedding_size", "feed_forward_size", "num_heads")
+from nlg_distill.errors import UserError
+from nlg_distill.models.generation_model import GenerationModel
 
 
 def from_teacher(
-    *, teacher: Mapping[str, Any], depth: float, width: float, hidden_size: int
+    *, teacher: Mapping[str, Any], depth: float, width: float, hidden_size: int | None
 ) -> dict[str, Any]:
     """The config of a model of the teacher's kind with fewer layers, narrower or both.
 
@@ -19,31 +20,23 @@ def from_teacher(
         teacher: config of the teacher's model.
         depth: share of its layers, in (0, 1].
         width: share of its sizes, in (0, 1].
-        hidden_size: the teacher's times `width`, for losses that ask for it by name.
+        hidden_size: the teacher's times `width`, for losses that ask for it by name; None where the
+            teacher's config does not name it, as with Hugging Face models.
 
     Raises:
-        UserError: if a share is outside its range or leaves a number that is not whole.
+        UserError: if a share is outside its range or leaves a number that is not whole, or the
+            teacher has no structure to share.
     """
-    sizes = {"num_layers": scaled(teacher["num_layers"], depth, "depth of num_layers")}
-    for name in WIDTHS:
-        if name in teacher:
-            sizes[name] = scaled(teacher[name], width, f"width of {name}")
-    assert sizes["hidden_size"] == hidden_size
-    return {**teacher, **sizes}
-
-
-def scaled(size: int, share: float, what: str = "width of hidden_size") -> int:
-    """A size times a share of it.
-
-    Raises:
-        UserError: if the share is outside (0, 1], or the result is not whole.
-    """
-    if not 0 < share <= 1:
-        raise UserError(f"{what} must be in (0, 1], got {share}")
-    result = round(size * share)
-    if abs(result - size * share) > 1e-6:
+    kind = get_object(teacher["_target_"]) if "_target_" in teacher else None
+    if not (isinstance(kind, type) and issubclass(kind, GenerationModel)):
         raise UserError(
-            f"{what}: {share} of the teacher's {size} is {size * share:g}, which is not whole: "
-            f"take another share, or 1"
+            f"teacher={dict(teacher)} is no model to take a share of: choose one, such as "
+            f"model@teacher_model=transformer_tiny"
         )
-    return result
+    made = kind.share(teacher, depth=depth, width=width)
+    if made.get("hidden_size") != hidden_size:
+        raise UserError(
+            f"hidden_size={hidden_size}, but this share of the teacher has "
+            f"{made.get('hidden_size', 'none to set')}: it follows from width, so leave it out"
+        )
+    return made

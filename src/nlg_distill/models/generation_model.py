@@ -15,11 +15,13 @@ from nlg_distill.data.batch import Batch, Example, SpecialIds
 from nlg_distill.errors import UserError
 from nlg_distill.models.attention import Attention
 from nlg_distill.models.output import ModelOutput
-from nlg_distill.models.widths import Axis
+from nlg_distill.models.widths import Axis, scaled
 
 WEIGHTS = "model.safetensors"
 UNBOUNDED = 2**62
 """The room of a model that any text fits in."""
+WIDTHS = ("hidden_size", "embedding_size", "feed_forward_size", "num_heads")
+"""Settings of models of ours that a narrower one has less of."""
 
 
 class GenerationModel(nn.Module, ABC):
@@ -34,12 +36,29 @@ class GenerationModel(nn.Module, ABC):
     """Whether adapters alone are trained."""
 
     @property
-    def num_heads(self) -> int | None:
-        """Heads of its attentions, which no parameter's shape tells; None where there are none."""
-        return next((m.num_heads for m in self.modules() if isinstance(m, Attention)), None)
+    def architecture(self) -> str:
+        """What two models share whose parameters mean the same."""
+        return type(self).__name__
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """Heads of its attentions, which no parameter's shape tells, by their setting."""
+        found = next((m.num_heads for m in self.modules() if isinstance(m, Attention)), None)
+        return {} if found is None else {"num_heads": found}
+
+    @property
+    def computed(self) -> set[str]:
+        """Names of parameters that follow from the config, and are not learned."""
+        return set()
+
+    @property
+    def token_tables(self) -> list[str]:
+        """Names of the parameters that are embeddings: a row for each token."""
+        tables = ("embedding.weight", "source_embedding.weight", "target_embedding.weight")
+        return [name for name in self.state_dict() if name in tables]
 
     def axes(self, name: str) -> tuple[Axis | None, ...]:
-        """What the dimensions of a parameter count; None for the vocabulary.
+        """What the dimensions of a parameter count; None where that is not cut, as a vocabulary.
 
         Raises:
             UserError: if the model does not say.
@@ -48,6 +67,10 @@ class GenerationModel(nn.Module, ABC):
             f"{type(self).__name__} does not say what the dimensions of {name} count, so that no "
             f"narrower model can be cut out of it: start the student otherwise, as with init=random"
         )
+
+    def merged(self) -> "GenerationModel":
+        """The model as it is stored, without adapters; itself where it has none."""
+        return self
 
     @abstractmethod
     def forward(self, batch: Batch) -> ModelOutput:
@@ -75,8 +98,12 @@ class GenerationModel(nn.Module, ABC):
     def refuse_too_long(self, examples: Sequence[Example]) -> None:
         """Raises a UserError where the model has not as many positions as an example needs."""
 
-    def save(self, folder: Path) -> None:
-        """Writes the parameters to `folder`, which has what `load` needs beside the settings."""
+    def save(self, folder: Path, *, first: int | None = None) -> None:
+        """Writes the parameters to `folder`, which has what `load` needs beside the settings.
+
+        `first` is the token that every text begins with, if any, for programs that write with what
+        is in `folder` alone.
+        """
         save_model(self, str(folder / WEIGHTS))
 
     @classmethod
@@ -86,6 +113,26 @@ class GenerationModel(nn.Module, ABC):
         model = cls(vocab_size, **given)
         load_model(model, str(folder / WEIGHTS))
         return model
+
+    @classmethod
+    def share(cls, settings: Mapping[str, Any], *, depth: float, width: float) -> dict[str, Any]:
+        """The config of a model with a share of the layers and of the widths that settings say.
+
+        Raises:
+            UserError: if a number of them is missing, or its share is not whole.
+        """
+        given = {"num_layers", "hidden_size"} | (set(WIDTHS) & set(settings))
+        for name in sorted(given):
+            if not isinstance(settings.get(name), int):
+                raise UserError(
+                    f"the teacher's {name} is {settings.get(name)!r}, of which there is no share: "
+                    f"give it a number, or choose another model@student_model"
+                )
+        sizes = {"num_layers": scaled(settings["num_layers"], depth, "depth of num_layers")}
+        for name in WIDTHS:
+            if name in given:
+                sizes[name] = scaled(settings[name], width, f"width of {name}")
+        return {**settings, **sizes}
 
     @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -8,52 +8,22 @@ import copy
 import re
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from nlg_distill.data.batch import SpecialIds
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import fingerprint, read_config
-from nlg_distill.models import hf_loading
+from nlg_distill.models import hf_loading, hf_settings, hf_widths
 from nlg_distill.models.generation_model import GenerationModel
-from nlg_distill.models.output import ModelOutput
-
-
-class OutputProjection(nn.Module):
-    """Output embeddings as a linear map: logits are `hidden @ weight.T + bias`.
-
-    A fused projection-and-loss reads `weight` and `bias` in its place.
-    """
-
-    def __init__(
-        self, head: nn.Linear, extra_bias: Float[Tensor, "1 rows"] | None, vocab_size: int
-    ) -> None:
-        """Takes the first `vocab_size` rows; `extra_bias` is what some models add to logits."""
-        super().__init__()
-        self.head, self.extra_bias, self.vocab_size = head, extra_bias, vocab_size
-
-    @property
-    def weight(self) -> Float[Tensor, "vocab hidden"]:
-        """The output embeddings."""
-        weight: Tensor = self.head.weight
-        return weight[: self.vocab_size]
-
-    @property
-    def bias(self) -> Float[Tensor, " vocab"] | None:
-        """What is added to logits, if anything."""
-        bias: Tensor | None = self.head.bias
-        if self.extra_bias is not None:
-            bias = self.extra_bias[0] if bias is None else bias + self.extra_bias[0]
-        return None if bias is None else bias[: self.vocab_size]
-
-    def forward(self, hidden: Float[Tensor, "*tokens hidden"]) -> Float[Tensor, "*tokens vocab"]:
-        """Logits."""
-        return linear(hidden, self.weight, self.bias)
+from nlg_distill.models.hf_trial import Axes
+from nlg_distill.models.output import ModelOutput, OutputProjection
+from nlg_distill.models.widths import Axis
 
 
 class HFModel(GenerationModel):
@@ -102,6 +72,7 @@ class HFModel(GenerationModel):
         options = {"attn_implementation": "eager"} if attentions else {}
         self.network = self._network(path, config, options)
         self._refuse_other_head(path)
+        self._computed = {f"network.{name}" for name in hf_loading.freeze_computed(self.network)}
         if lora is not None:
             self._adapt(lora)
         if not self._is_empty:
@@ -125,7 +96,7 @@ class HFModel(GenerationModel):
                 f"{type(self).__name__} runs: choose model={other}"
             )
         if path is None or torch.get_default_device().type == "meta":
-            return hf_loading.build(self.AUTO, config, options)
+            return hf_loading.build(self.AUTO, config, options, settings)
         return hf_loading.load(self.AUTO, path, options)
 
     def _refuse_other_head(self, path: str | None) -> None:
@@ -192,10 +163,49 @@ class HFModel(GenerationModel):
         return dict(self.inner.named_buffers(recurse=False)).get("final_logits_bias")
 
     @property
-    def num_heads(self) -> int | None:
-        """Heads of its attentions."""
-        heads: int | None = getattr(self.inner.config, "num_attention_heads", None)
-        return heads
+    def architecture(self) -> str:
+        """The `model_type` of transformers."""
+        kind: str = self.inner.config.model_type
+        return kind
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """Heads of its attentions, in encoder and decoder, by their settings."""
+        names = (*hf_settings.QUERY_HEADS, *hf_settings.KEY_HEADS)
+        return hf_settings.named(self.inner.config.to_dict(), names)
+
+    @property
+    def computed(self) -> set[str]:
+        """Positions that no training changes, such as Marian's; see `freeze_computed`."""
+        return self._computed
+
+    @property
+    def token_tables(self) -> list[str]:
+        """Names of the embeddings, under each name that they have."""
+        readers = [self.inner]
+        if self.ENCODER_DECODER:
+            readers += [self.inner.get_encoder(), self.inner.get_decoder()]
+        tables = {id(reader.get_input_embeddings().weight) for reader in readers}
+        parts = self.network.named_parameters(remove_duplicate=False)
+        names = {f"network.{name}" for name, value in parts if id(value) in tables}
+        return [name for name in self.state_dict() if name in names]
+
+    def axes(self, name: str) -> tuple[Axis | None, ...]:
+        """What the dimensions of a parameter count, found out by trying; see `hf_widths`."""
+        return hf_widths.axes(self._small_axes, name.removeprefix("network."))
+
+    @cached_property
+    def _small_axes(self) -> Axes:
+        return hf_widths.small_axes(self.AUTO, self.inner.config)
+
+    def merged(self) -> "HFModel":
+        """The model as it is stored: adapters are part of it."""
+        if not self.adapted:
+            return self
+        model = copy.copy(self)
+        model._modules = {"network": copy.deepcopy(self.network).merge_and_unload()}
+        model.adapted = False
+        return model
 
     @property
     def context(self) -> int | None:
@@ -254,11 +264,14 @@ class HFModel(GenerationModel):
                     f"the model, or tokenizer@teacher_tokenizer, of a teacher"
                 )
 
-    def save(self, folder: Path) -> None:
-        """Writes what `from_pretrained` of transformers reads; adapters are merged into it."""
-        network = self.network
-        if self.adapted:
-            network = copy.deepcopy(network).merge_and_unload()
+    def save(self, folder: Path, *, first: int | None = None) -> None:
+        """Writes what `from_pretrained` of transformers reads; adapters are merged into it.
+
+        With `first`, transformers' own `generate` begins every text with that token, too.
+        """
+        network = self.merged().network
+        if first is not None:
+            network.generation_config.forced_bos_token_id = first
         network.save_pretrained(folder)
 
     @classmethod
@@ -267,21 +280,20 @@ class HFModel(GenerationModel):
         return cls(vocab_size, path=str(folder), attentions=settings.get("attentions", False))
 
     @classmethod
+    def share(cls, settings: Mapping[str, Any], *, depth: float, width: float) -> dict[str, Any]:
+        """The config of a random model with a share of the layers and widths; see `hf_settings`."""
+        given = settings.get("config")
+        if given is not None:
+            config = hf_loading.config_of(given, vocab_size=1)  # which a share does not have
+        elif settings.get("path") is not None:
+            config = read_config(settings["path"])
+        else:
+            raise UserError("the teacher has neither path nor config, of which there is no share")
+        sizes = hf_settings.share(config, depth=depth, width=width)
+        return {**settings, "path": None, "lora": None, "config": sizes}
+
+    @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
         """What stands at a local path; see `fingerprint`."""
         path = settings.get("path")
         return {} if path is None else fingerprint(path)
-
-
-def named(part: str, layers: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """What layers give, by the names of `Features`: `decoder.0` of the first, `decoder` last."""
-    return {f"{part}.{i}": layer for i, layer in enumerate(layers)} | {part: layers[-1]}
-
-
-def states(part: str, layers: tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """Hidden states by their names; `layers` begins with embeddings, and ends as the model does.
-
-    The last layer's own states, before a final norm, are not among them.
-    """
-    inside = {f"{part}.{i}": layer for i, layer in enumerate(layers[1:-1])}
-    return inside | {part: layers[-1]}

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nlg_distill.data.batch import Batch, Example
 from nlg_distill.errors import UserError
-from nlg_distill.models.hf import HFModel, named, states
+from nlg_distill.models.hf import HFModel
 from nlg_distill.models.hf_cache import CachedState, copied
-from nlg_distill.models.output import Features, ModelOutput, OnRequest
+from nlg_distill.models.output import Features, ModelOutput, OnRequest, named, states
 
 BEGIN = -1
 """Stands for the token that a batch or a decoder begins with."""

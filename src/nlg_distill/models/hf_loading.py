@@ -1,7 +1,8 @@
 """Models of transformers: made out of a config or a checkpoint, or refused."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -34,21 +35,59 @@ def config_of(settings: Mapping[str, Any], vocab_size: int) -> Any:
         near = difflib.get_close_matches(unknown[0], names, n=1)
         hint = f": did you mean {near[0]}?" if near else f", which has {', '.join(sorted(names))}"
         raise UserError(f"config.{unknown[0]} is no setting of {kind}{hint}")
+
+    def make(chosen: Mapping[str, Any]) -> Any:
+        return transformers.AutoConfig.for_model(kind, **chosen, vocab_size=vocab_size)
+
     try:
-        return transformers.AutoConfig.for_model(kind, **given, vocab_size=vocab_size)
-    except OPENING as error:
-        raise UserError(f"config: {first_line(error)}") from error
+        return make(given)
+    except _refusals() as error:
+        raise UserError(f"config{_culprit(given, make)}: {_said(error)}") from error
 
 
-def build(auto: str, config: Any, options: Mapping[str, Any]) -> Any:
-    """A model of this config, its parameters at random, or without values on the meta device."""
+def build(
+    auto: str, config: Any, options: Mapping[str, Any], settings: Mapping[str, Any] | None = None
+) -> Any:
+    """A model of this config, its parameters at random, or without values on the meta device.
+
+    Raises:
+        UserError: if transformers makes none of it; it says of which of the settings, from which
+            the config was made, if that can be told.
+    """
     kind = getattr(library(), auto)
+
+    def make(chosen: Mapping[str, Any]) -> Any:
+        return kind.from_config(config_of(chosen, config.vocab_size), **options)
+
     try:
         return kind.from_config(config, dtype=torch.float32, **options)
-    except (ValueError, AssertionError, RuntimeError) as error:
+    except _refusals() as error:
+        where = "" if settings is None else _culprit(settings, make)
         raise UserError(
-            f"{config.model_type}, as a model of this config ({first_line(error)})"
+            f"{config.model_type}, as a model of this config{where} ({_said(error)})"
         ) from error
+
+
+def _refusals() -> tuple[type[Exception], ...]:
+    """What transformers raises at settings that make no model."""
+    from huggingface_hub.errors import StrictDataclassError
+
+    others = (TypeError, AttributeError, ZeroDivisionError, AssertionError)
+    return (*OPENING, *others, StrictDataclassError)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _culprit(given: Mapping[str, Any], make: Callable[[Mapping[str, Any]], Any]) -> str:
+    """The first setting that need only be left out, as `.name=value`; empty if there is none."""
+    for name in given:
+        others = {other: value for other, value in given.items() if other != name}
+        with suppress(UserError, *_refusals()), torch.device("meta"):
+            make(others)
+            return f".{name}={given[name]}"
+    return ""
 
 
 def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:
@@ -73,3 +112,18 @@ def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:
             f"such as {missing[0]}: it is a checkpoint of another model"
         )
     return model
+
+
+def freeze_computed(network: Any) -> list[str]:
+    """Names of the parameters that transformers computes from the config; none is trained.
+
+    It makes some of them anew where it loads a model, whatever they were, and leaves them out where
+    it stores one: trained, they would be lost.
+    """
+    found = []
+    for name, value in network.named_parameters(remove_duplicate=False):
+        if name in network._keys_to_ignore_on_save:
+            value.requires_grad_(False)
+        if not value.requires_grad:
+            found.append(name)
+    return found

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from nlg_distill.data.batch import Batch, Example
-from nlg_distill.models.hf import HFModel, named, states
+from nlg_distill.models.hf import HFModel
 from nlg_distill.models.hf_cache import CachedState, copied
-from nlg_distill.models.output import Features, ModelOutput
+from nlg_distill.models.output import Features, ModelOutput, named, states
 
 
 class HFSeq2Seq(HFModel):

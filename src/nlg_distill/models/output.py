@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 Source = TypeVar("Source")
 
@@ -59,3 +60,49 @@ class ModelOutput:
         """Unnormalised scores over the vocabulary, made once however many terms ask."""
         logits: Tensor = self.projection(self.hidden)
         return logits
+
+
+class OutputProjection(nn.Module):
+    """Output embeddings as a linear map: logits are `hidden @ weight.T + bias`.
+
+    A fused projection-and-loss reads `weight` and `bias` in its place.
+    """
+
+    def __init__(
+        self, head: nn.Linear, extra_bias: Float[Tensor, "1 rows"] | None, vocab_size: int
+    ) -> None:
+        """Takes the first `vocab_size` rows; `extra_bias` is what some models add to logits."""
+        super().__init__()
+        self.head, self.extra_bias, self.vocab_size = head, extra_bias, vocab_size
+
+    @property
+    def weight(self) -> Float[Tensor, "vocab hidden"]:
+        """The output embeddings."""
+        weight: Tensor = self.head.weight
+        return weight[: self.vocab_size]
+
+    @property
+    def bias(self) -> Float[Tensor, " vocab"] | None:
+        """What is added to logits, if anything."""
+        bias: Tensor | None = self.head.bias
+        if self.extra_bias is not None:
+            bias = self.extra_bias[0] if bias is None else bias + self.extra_bias[0]
+        return None if bias is None else bias[: self.vocab_size]
+
+    def forward(self, hidden: Float[Tensor, "*tokens hidden"]) -> Float[Tensor, "*tokens vocab"]:
+        """Logits."""
+        return linear(hidden, self.weight, self.bias)
+
+
+def named(part: str, layers: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """What layers give, by the names of `Features`: `decoder.0` of the first, `decoder` last."""
+    return {f"{part}.{i}": layer for i, layer in enumerate(layers)} | {part: layers[-1]}
+
+
+def states(part: str, layers: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    """Hidden states by their names; `layers` begins with embeddings, and ends as the model does.
+
+    The last layer's own states, before a final norm, are not among them.
+    """
+    inside = {f"{part}.{i}": layer for i, layer in enumerate(layers[1:-1])}
+    return inside | {part: layers[-1]}

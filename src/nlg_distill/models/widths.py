@@ -1,10 +1,13 @@
 """What the dimensions of a model's parameters count, so that a narrower model can be cut out."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
+
+from nlg_distill.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -14,23 +17,28 @@ class Axis:
     Args:
         widths: names; what has one name is cut alike everywhere in the model.
         blocks: how often the units come, such as 4 for the gates of an LSTM.
-        group: units that stay together, such as those of one head.
+        group: entries of one unit, side by side, such as those of a head.
+        ranked: whether any units may stay; otherwise the first do, as with the tokens of a
+            vocabulary.
     """
 
     widths: tuple[str, ...]
     blocks: int = 1
     group: int = 1
+    ranked: bool = True
 
     def units(self, size: int) -> int:
         """Units of each width, where the dimension has this size."""
-        return size // self.blocks // len(self.widths)
+        return size // self.blocks // len(self.widths) // self.group
 
-    def entries(self, kept: dict[str, Int[Tensor, " _"]], size: int) -> Int[Tensor, " _"]:
+    def entries(self, kept: Mapping[str, Int[Tensor, " _"]], size: int) -> Int[Tensor, " _"]:
         """Which entries of a dimension of this size stay, where these units of each width do."""
         units = self.units(size)
         block = torch.cat([kept[name] + i * units for i, name in enumerate(self.widths)])
         steps = torch.arange(self.blocks, device=block.device) * units * len(self.widths)
-        return (steps[:, None] + block).flatten()
+        chosen = (steps[:, None] + block).flatten()
+        inside = torch.arange(self.group, device=block.device)
+        return (chosen[:, None] * self.group + inside).flatten()
 
 
 def attention_axes(name: str, head_size: int) -> tuple[Axis | None, ...]:
@@ -53,3 +61,20 @@ def attention_axes(name: str, head_size: int) -> tuple[Axis | None, ...]:
     }
     whole = axes.get(part, (hidden,))
     return whole if kind == "weight" else whole[:1]
+
+
+def scaled(size: int, share: float, what: str = "width of hidden_size") -> int:
+    """A size times a share of it.
+
+    Raises:
+        UserError: if the share is outside (0, 1], or the result is not whole.
+    """
+    if not 0 < share <= 1:
+        raise UserError(f"{what} must be in (0, 1], got {share}")
+    result = round(size * share)
+    if abs(result - size * share) > 1e-6 or result < 1:
+        raise UserError(
+            f"{what}: {share} of the teacher's {size} is {size * share:g}, which is not whole: "
+            f"take another share, or 1"
+        )
+    return result

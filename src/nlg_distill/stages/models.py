@@ -32,7 +32,7 @@ def build_model(config: Mapping[str, Any], vocab_size: int) -> GenerationModel:
 
 def save_model(model: GenerationModel, tokenizer: Path, out: Path) -> None:
     """Writes the weights, and the tokenizer beside them so that the folder is enough to deploy."""
-    model.save(out)
+    model.save(out, first=load_tokenizer(tokenizer).special.first)
     copy_tokenizer(tokenizer, out)
 
 
