@@ -171,6 +171,13 @@ def check(cfg: DictConfig) -> None:
             "trainer.strategy and trainer.num_nodes cannot be chosen: several devices of one "
             "machine train as trainer.devices=2, by data parallelism (ddp_spawn)"
         )
+    devices = cfg.trainer.get("devices")
+    if not _fits(devices, int) or devices < 1:
+        raise UserError(
+            f"trainer.devices must be their number, got {devices!r}: the number changes a result, "
+            f"which may not depend on what a machine has: give it, as in trainer.devices=2, and "
+            f"say which ones with CUDA_VISIBLE_DEVICES"
+        )
     if cfg.stage not in ("teacher", "student"):
         raise UserError(f"stage must be teacher or student, got {cfg.stage!r}")
     for group, usual in _defaults().items():
