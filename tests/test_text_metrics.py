@@ -30,6 +30,15 @@ def test_bleu_and_chrf_are_sacrebleu_s():
     assert "nc:6" in chrf_signature(TEXTS, REFERENCES, NONE)
 
 
+def test_bleu_of_characters_is_for_texts_without_spaces():
+    texts, references = ["私は猫がとても好きです。"], ["私は犬がとても好きです。"]
+    assert bleu(texts, references, [""]) == 0
+    found = bleu(texts, references, [""], tokenize="char")
+    assert found == pytest.approx(sacrebleu.corpus_bleu(texts, [references], tokenize="char").score)
+    assert found > 50
+    assert "tok:char" in bleu_signature(texts, references, [""], tokenize="char")
+
+
 def test_length_ratio_by_hand():
     assert length_ratio(TEXTS, REFERENCES, NONE) == pytest.approx(11 / 14)
 

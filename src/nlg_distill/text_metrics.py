@@ -16,14 +16,17 @@ from sacrebleu.metrics.chrf import CHRF
 Texts = Sequence[str]
 
 
-def bleu(texts: Texts, references: Texts, sources: Texts) -> float:
+def bleu(texts: Texts, references: Texts, sources: Texts, *, tokenize: str = "13a") -> float:
     """BLEU of the whole corpus, 0 to 100: sacreBLEU with its defaults.
+
+    Its usual tokenizer takes a text without spaces for one word: `char` is for such scripts.
 
     Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", 2002,
     https://aclanthology.org/P02-1040; Post, "A Call for Clarity in Reporting BLEU Scores", 2018,
     https://aclanthology.org/W18-6319.
     """
-    return float(BLEU().corpus_score(list(texts), [list(references)]).score)
+    metric = BLEU(tokenize=tokenize)
+    return float(metric.corpus_score(list(texts), [list(references)]).score)
 
 
 def chrf(texts: Texts, references: Texts, sources: Texts) -> float:
@@ -35,9 +38,11 @@ def chrf(texts: Texts, references: Texts, sources: Texts) -> float:
     return float(CHRF().corpus_score(list(texts), [list(references)]).score)
 
 
-def bleu_signature(texts: Texts, references: Texts, sources: Texts) -> str:
+def bleu_signature(
+    texts: Texts, references: Texts, sources: Texts, *, tokenize: str = "13a"
+) -> str:
     """How sacreBLEU made its BLEU."""
-    metric = BLEU()
+    metric = BLEU(tokenize=tokenize)
     metric.corpus_score(list(texts), [list(references)])
     return str(metric.get_signature())
 
