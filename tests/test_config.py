@@ -473,20 +473,6 @@ def test_the_resolved_config_is_plain_data():
     assert "${" not in text.replace("${paths", "")
 
 
-def test_help_imports_nothing_heavy(tmp_path):
-    program = (
-        "import runpy, sys\n"
-        "sys.argv = ['train.py', '--help']\n"
-        "try:\n    runpy.run_path('train.py', run_name='__main__')\n"
-        "finally:\n    print(sorted({'torch', 'lightning', 'wandb'} & set(sys.modules)))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert "targets: contrastive, gold" in done.stdout
-    assert done.stdout.strip().endswith("[]")
-
-
 def test_a_mistake_on_the_command_line_is_one_sentence_and_writes_nothing(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "student_model.hiden_size=3"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

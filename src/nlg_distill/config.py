@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from nlg_distill.errors import UserError
+from nlg_distill.extras import install
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -79,6 +80,8 @@ def explain(error: Exception) -> str:
     if named is None or "Did you mean" in message:
         return message
     wrong = named[1] or named[2]
+    if wrong.startswith(("hydra/launcher/", "hydra/sweeper/")):
+        return f"{message}\nOthers come with an extra: pip install -e '.[sweep]'"
     group, slash, _ = wrong.rpartition("/")
     root, *rest = wrong.split(".")
     losses = {path.stem: path for path in (CONF / "loss").glob("*.yaml")}
@@ -213,7 +216,11 @@ def _check_node(path: str, node: DictConfig) -> None:
     try:
         target = get_object(node._target_)
     except Exception as error:
-        raise UserError(f"{path}._target_={node._target_} cannot be imported: {error}") from error
+        command = install(str(node._target_).partition(".")[0])
+        hint = f"\nIt comes with an extra: {command}" if command else ""
+        raise UserError(
+            f"{path}._target_={node._target_} cannot be imported: {error}{hint}"
+        ) from error
     function = target.__init__ if inspect.isclass(target) else target
     parameters = inspect.signature(target).parameters
     try:
