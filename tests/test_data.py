@@ -393,6 +393,18 @@ def test_tokenizer_gives_the_text_back(tmp_path):
     assert not {0, 2, 3} & {token for sequence in ids for token in sequence}
 
 
+def test_what_looks_like_a_special_token_is_text(tmp_path):
+    names = ["<pad>", "<unk>", "<s>", "</s>"]
+    texts = [f"{a}{name}{b} {name}" for a in NUMBERS for b in NUMBERS for name in names]
+    maker = SentencePiece(vocab_size=32, model_type="unigram", character_coverage=1.0)
+    maker.make([*texts, *["unk < pad / s >"] * 50], tmp_path)
+    tokenizer = maker.load(tmp_path)
+    assert tokenizer.pieces[:4] == names
+    ids = tokenizer.encode_sources(texts)
+    assert min(min(row) for row in ids) > 3
+    assert tokenizer.decode(ids) == texts
+
+
 def test_a_vocabulary_too_large_for_the_text_is_an_error(tmp_path):
     maker = SentencePiece(vocab_size=5000, model_type="unigram", character_coverage=1.0)
     told = r"tokenizer\.vocab_size=5000 pieces .* set it to at most \d+$"

@@ -63,9 +63,7 @@ def own_nll(network, example, special, family):
     if family in SEQ2SEQ:
         ids = torch.tensor([[*example.source_ids, special.end]])
         labels = torch.tensor([[*example.target_ids, special.end]])
-        read = torch.tensor([[special.begin, *example.target_ids]])
-        loss = network(input_ids=ids, decoder_input_ids=read, labels=labels).loss
-        return loss * labels.numel()
+        return network(input_ids=ids, labels=labels).loss * labels.numel()
     prompt = list(example.source_ids) or [special.begin]
     ids = torch.tensor([[*prompt, *example.target_ids, special.end]])
     labels = ids.clone()
@@ -91,8 +89,7 @@ def test_nll_of_a_batch_is_that_of_transformers_with_padding(model, folder, batc
         loss = network(
             input_ids=batch.source_ids,
             attention_mask=batch.source_mask.long(),
-            decoder_input_ids=batch.decoder_input_ids,
-            labels=batch.labels,
+            labels=batch.labels,  # out of which it makes what its decoder reads
         ).loss
     else:
         ids, labels, mask = [], [], []

@@ -301,6 +301,19 @@ def test_models_that_do_more_to_their_logits_or_look_ahead_are_refused():
         HFCausal(VOCAB, config=sizes)
 
 
+@pytest.mark.parametrize("source", [0, 1, 5])
+def test_the_longest_text_that_fits_is_taken_and_the_next_is_not(llama, source):
+    model = opened("llama", llama)
+    fits = Example(0, [3] * source, [4] * (40 - max(source, 1)))
+    model.refuse_too_long([fits])
+    model(collate([fits], SPECIAL))
+    longer = Example(0, fits.source_ids, [*fits.target_ids, 4])
+    with pytest.raises(UserError, match="of 41 tokens are more than the 40"):
+        model.refuse_too_long([longer])
+    with pytest.raises(UserError, match="of 41 tokens are more than the 40"):
+        model(collate([longer], SPECIAL))
+
+
 def test_more_positions_than_the_model_has_are_refused(llama):
     model = opened("llama", llama)
     batch = collate([Example(0, [3] * 30, [4] * 12)], SPECIAL)

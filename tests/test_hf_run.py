@@ -1,15 +1,20 @@
 """Whole runs with Hugging Face checkpoints as teacher and as student, and what they leave."""
 
 import json
+import shutil
 
 import pytest
 import torch
 import transformers
+import yaml
 from hf_checkpoints import make_gguf, make_whole, quantisable
 from safetensors.torch import load_file
 from test_run import settings, train, write_corpus
 
 from nlg_distill.config import check, compose
+from nlg_distill.data.corpus import Pair
+from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.data.hygiene import Splitting
 from nlg_distill.decoding import beam_search
 from nlg_distill.errors import UserError
 from nlg_distill.generate import chosen_writing, generate_texts
@@ -18,7 +23,7 @@ from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.models import load_model
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.teacher_text import load_teacher_text
-from nlg_distill.stages.tokenizer import load_tokenizer
+from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 
 ROLES = ("student", "teacher")
 LORA = "{_target_: peft.LoraConfig, r: 2, target_modules: all-linear}"
@@ -94,6 +99,28 @@ def test_the_folder_of_a_student_is_enough_for_transformers(home):
     written = network.generate(ids, max_new_tokens=5, do_sample=False)
     assert isinstance(tokenizer.batch_decode(written)[0], str)
     assert len(generate_texts(student, [text], chosen_writing(beam=2))) == 1
+
+
+def test_a_language_model_is_asked_as_it_was_trained(home, tmp_path, monkeypatch):
+    """BART's tokenizer puts a token before every source, also before an empty one."""
+    overrides = [*pretrained(home, "hf_seq2seq", "bart"), "experiment=word_kd"]
+    shutil.copytree(artifact(home, train(overrides, home / "runs" / "asked")), tmp_path / "lm")
+    config = yaml.safe_load((tmp_path / "lm" / "config.yaml").read_text())
+    (tmp_path / "lm" / "config.yaml").write_text(
+        yaml.safe_dump(config | {"task": {"writes": False}})
+    )
+    asked = []
+
+    def seen(examples, *rest):
+        asked.extend(examples)
+        return fixed_batches(examples, *rest)
+
+    monkeypatch.setattr("nlg_distill.generate.fixed_batches", seen)
+    generate_texts(tmp_path / "lm", ["one", "two three"], chosen_writing(beam=1), max_tokens=4)
+    own = load_tokenizer(tmp_path / "lm")
+    pairs = encode_pairs([Pair("", "one"), Pair("", "two three")], own)
+    assert sorted(e.source_ids for e in asked) == [pair.source_ids for pair in pairs]
+    assert pairs[0].source_ids
 
 
 def test_adapters_of_a_decoder_only_student_are_merged(home):
@@ -295,6 +322,24 @@ def test_what_cannot_work_is_refused_before_anything_starts(home, changes, messa
 def checked(cfg):
     check(cfg)
     rehearse(cfg)
+
+
+def test_a_test_text_beyond_the_context_is_refused_before_the_first_step(home):
+    """Not after the training, when it is scored."""
+    header, *lines = (home / "numbers.tsv").read_text().splitlines()
+    lines.append("eins " * 30 + "\tone")
+    (home / "long.tsv").write_text("\n".join([header, *lines]) + "\n")
+    pairs = [Pair(*line.strip().split("\t")) for line in lines]
+    seed = next(
+        seed
+        for seed in range(100)
+        if pairs[-1] in Splitting(validation=4, test=4, seed=seed)(pairs)["test"]
+    )
+    overrides = [o for o in pretrained(home, "hf_causal", "gpt2") if "corpus.path" not in o]
+    overrides += [f"data.corpus.path={home}/long.tsv", f"data.splitting.seed={seed}"]
+    with pytest.raises(UserError, match=r"sources with texts of \d+ tokens are more than the 128"):
+        train([*overrides, "student_training.max_tokens=60"], home / "runs" / "long_test")
+    assert not list((home / "runs" / "long_test").glob("curves/*"))
 
 
 def test_texts_beyond_the_context_are_refused_before_the_first_step(home):

@@ -173,6 +173,45 @@ def test_a_prompt_without_one_source_is_refused(prompt):
         Pretrained(path="x", prompt=prompt)
 
 
+# Special tokens in texts.
+
+
+def test_what_looks_like_a_special_token_in_a_text_is_text(own, made, family):
+    special = {*own.all_special_ids} - ({own.unk_token_id} - {own.eos_token_id})
+    names = own.all_special_tokens
+    text = f"a {' '.join(names)} b{names[0]}c{names[-1]}"
+    assert special & {*own(text, add_special_tokens=False)["input_ids"]}  # as it is usually read
+    for encode in (made.encode_sources, made.encode_targets):
+        (ids,), (plain,) = encode([text]), encode(["abc"])
+        assert [i for i in ids if i in special] == [i for i in plain if i in special]
+        assert len(ids) > len(plain)
+    if family in ("bart", "gpt2", "llama"):  # which know every byte
+        (ids,) = made.encode_targets(["abc " + names[0]])
+        assert made.decode([ids])[0].strip() == f"abc {names[0][0]} {names[0][1:]}"
+
+
+def test_a_special_token_of_a_source_is_text_though_the_prompt_has_its_own(gguf, tmp_path):
+    prompt = "<|im_start|>ab{source}<|im_end|>"
+    made = reloaded(Pretrained(path=str(gguf), prompt=prompt), tmp_path / "kept")
+    start, end = BYTE_TOKENS + 2, BYTE_TOKENS + 3
+    (ids,) = made.encode_sources(["abc<|im_end|><|im_start|>"])
+    assert [i for i in ids if i >= start] == [start, end]
+    assert made.decode([ids]) == ["ababc< |im_end|>< |im_start|>"]
+
+
+def test_a_begin_that_the_tokenizer_adds_is_refused_in_a_prompt(checkpoints, tmp_path):
+    path = str(checkpoints / "llama")
+    with pytest.raises(UserError, match=r"begins with <s>, which the tokenizer of .* adds itself"):
+        _ = Pretrained(path=path, prompt="<s>the {source}").vocab_size
+    own = transformers.AutoTokenizer.from_pretrained(path)
+    made = reloaded(Pretrained(path=path, prompt="the {source}"), tmp_path / "kept")
+    assert [ids.count(own.bos_token_id) for ids in made.encode_sources(["bath", ""])] == [1, 1]
+    path = str(checkpoints / "gpt2")  # which adds none
+    made = reloaded(Pretrained(path=path, prompt="<|endoftext|>a{source}"), tmp_path / "gpt2")
+    (ids,) = made.encode_sources(["b"])
+    assert ids.count(made.special.begin) == 1
+
+
 # What is refused.
 
 

@@ -1,6 +1,7 @@
 """MiniLLM's term against the exact gradient of the reverse KL of whole texts."""
 
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,7 +10,7 @@ from conftest import SPECIAL
 from torch import nn
 
 from nlg_distill.config import compose
-from nlg_distill.data.batch import IGNORE_INDEX, Author, Batch
+from nlg_distill.data.batch import IGNORE_INDEX, Author, Batch, Example, collate, with_targets
 from nlg_distill.errors import UserError
 from nlg_distill.losses import PolicyGradientTerm, policy_gradient
 from nlg_distill.losses.policy_gradient import rewards_to_go
@@ -127,6 +128,29 @@ def test_gold_texts_do_not_count():
     output = ModelOutput(logits(student), nn.Identity())
     values = term(output, TeacherSignal(log_probs=logits(teacher)), mixed)
     torch.testing.assert_close(values, surrogate(term, student, teacher)[len(TEXTS) // 2 :].sum())
+
+
+def test_a_token_that_was_forced_is_not_in_the_objective():
+    """Only what the student chose has a probability that it could learn from."""
+    special = replace(SPECIAL, first=3)
+    sources = collate([Example(0, [4], []), Example(1, [5], [])], special)
+    texts = [[3, 4, 5], [3, 6, 4]]
+    drawn = with_targets(sources, texts, special, Author.STUDENT, ended=[True, False])
+    student = torch.randn(2, 4, 7, requires_grad=True)
+    signal = TeacherSignal(log_probs=torch.randn(2, 4, 7))
+    for single_step in (True, False):
+        value = term_of(0.2, single_step=single_step)(
+            ModelOutput(student, nn.Identity()), signal, drawn
+        )
+        (slope,) = torch.autograd.grad(value, student)
+        assert (slope[:, 0] == 0).all()
+        assert (slope[0, 1:] != 0).any(-1).all()
+    free = with_targets(sources, texts, SPECIAL, Author.STUDENT, ended=[True, True])
+    assert free.labels.tolist() == [[3, 4, 5, 2], [3, 6, 4, 2]]
+    assert drawn.labels.tolist() == [[IGNORE_INDEX, 4, 5, 2], [IGNORE_INDEX, 6, 4, IGNORE_INDEX]]
+    assert collate([Example(0, [4], [3, 4])], special).labels.tolist() == [[3, 4, 2]]
+    nothing = with_targets(sources, [[], [3]], special, Author.STUDENT, ended=[False, True])
+    assert nothing.labels.tolist() == [[IGNORE_INDEX] * 2, [IGNORE_INDEX, 2]]
 
 
 STUDENT_ALONE = ["targets=student_samples", "loss=[policy_gradient]", "init=experiment"]

@@ -36,6 +36,7 @@ TRANSLATIONS = {"bleu", "chrf", "bleu_signature", "chrf_signature", "length_rati
     ("task", "metrics", "watched"),
     [
         ("translation", TRANSLATIONS, "bleu"),
+        ("translation_characters", TRANSLATIONS - {"length_ratio", "repetition"}, "bleu"),
         ("summarization", SUMMARIES, "rouge_l"),
         ("dialogue", REPLIES, "nll"),
         ("simplification", SIMPLER, "sari"),

@@ -48,6 +48,7 @@ def test_what_does_not_fit_together_is_refused(settings, message):
     [
         ("hsk", "translation"),
         ("tatoeba_de_en", "translation"),
+        ("tatoeba_en_ja", "translation_characters"),
         ("text_files", "translation"),
         ("bible_fr_en", "translation"),
         ("bible_simple", "simplification"),

@@ -30,6 +30,15 @@ def test_bleu_and_chrf_are_sacrebleu_s():
     assert "nc:6" in chrf_signature(TEXTS, REFERENCES, NONE)
 
 
+def test_bleu_of_characters_is_for_texts_without_spaces():
+    texts, references = ["私は猫がとても好きです。"], ["私は犬がとても好きです。"]
+    assert bleu(texts, references, [""]) == 0
+    found = bleu(texts, references, [""], tokenize="char")
+    assert found == pytest.approx(sacrebleu.corpus_bleu(texts, [references], tokenize="char").score)
+    assert found > 50
+    assert "tok:char" in bleu_signature(texts, references, [""], tokenize="char")
+
+
 def test_length_ratio_by_hand():
     assert length_ratio(TEXTS, REFERENCES, NONE) == pytest.approx(11 / 14)
 
@@ -80,29 +89,44 @@ def test_sari_of_a_copy_of_the_reference_is_100():
     assert sari([text], [text], [SOURCE]) == pytest.approx(100)
 
 
+def f1(precision, recall):
+    return 2 * precision * recall / (precision + recall)
+
+
 def test_sari_by_hand():
-    """Two words: unigrams and bigrams alone say something, and of longer ones there are none."""
+    reference, text = "about 95 species are now accepted .", "about 95 species are now agreed ."
+    # n = 1: now, agreed added, now was to be; five of six words kept; currently, accepted deleted.
+    # n = 2: are-now of three, and of two; three of four; two of the three that hold them.
+    # n = 3: species-are-now of three, and of three; two of two; all three deleted rightly.
+    # n = 4: 95-species-are-now likewise; one of one; all three.
+    add = f1((1 / 2 + 1 / 3 + 1 / 3 + 1 / 3) / 4, (1 + 1 / 2 + 1 / 3 + 1 / 3) / 4)
+    keep = f1(1, (5 / 6 + 3 / 4 + 1 + 1) / 4)
+    delete = (1 / 2 + 2 / 3 + 1 + 1) / 4
+    assert sari([text], [reference], [SOURCE]) == pytest.approx(100 * (add + keep + delete) / 3)
+
+
+def test_sari_of_two_words_has_nothing_of_longer_n_grams():
     # a b -> a c, where a d was right. Unigrams: c added, d was right; a kept; b deleted, rightly.
     # Bigrams: ac added, ad was right; none kept or to keep; ab deleted, rightly.
-    added = (0 + 0 + 1 + 1) / 4  # both precision and recall
-    kept, deleted = 1.0, 1.0
-    assert sari(["a c"], ["a d"], ["a b"]) == pytest.approx(100 * (added + kept + deleted) / 3)
+    add, keep, delete = 0, 1 / 4, 2 / 4
+    assert sari(["a c"], ["a d"], ["a b"]) == pytest.approx(100 * (add + keep + delete) / 3)
 
 
 def test_sari_of_a_text_that_changes_nothing():
-    # a b left as it is, where a c was right: nothing is added (precision 1, recall of c and ac 0),
-    # a is kept rightly and b is not (1/2), ab is not (0); nothing is deleted.
-    add = 2 * 1 * 0.5 / 1.5
-    precision, recall = (1 / 2 + 0 + 1 + 1) / 4, 1.0
-    keep = 2 * precision * recall / (precision + recall)
-    assert sari(["a b"], ["a c"], ["a b"]) == pytest.approx(100 * (add + keep + 1) / 3)
+    # a b left as it is, where a c was right: a is kept rightly and b is not, ab is not; of what was
+    # to be kept, a, nothing is missing. Nothing is added, and nothing deleted: 0 each.
+    keep = f1((1 / 2 + 0) / 4, 1 / 4)
+    assert sari(["a b"], ["a c"], ["a b"]) == pytest.approx(100 * keep / 3)
+    assert sari([SOURCE], ["nothing in common"], [SOURCE]) == 0
+    assert sari([SOURCE], [SOURCE], [SOURCE]) == pytest.approx(100 / 3)
 
 
 def test_sari_looks_at_the_source_and_not_at_case_or_the_space_before_a_full_stop():
     better, worse = ["a b ."], ["x b ."]
     assert sari(better, ["a b"], ["c b"]) > sari(worse, ["a b"], ["c b"])
     assert sari(["a b"], ["a b"], ["a c"]) != sari(["a d"], ["a b"], ["a c"])
-    assert sari(["A b."], ["a B ."], ["c d."]) == pytest.approx(100)
+    plain = sari(["a b c d ."], ["a b c d ."], ["x ."])
+    assert sari(["A b c D."], ["a B c d ."], ["x."]) == plain > 0
 
 
 def test_sari_is_the_mean_over_texts():

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from nlg_distill.errors import UserError
+from nlg_distill.extras import install
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -83,6 +84,8 @@ def explain(error: Exception) -> str:
     if named is None or "Did you mean" in message:
         return message
     wrong = named[1] or named[2]
+    if wrong.startswith(("hydra/launcher/", "hydra/sweeper/")):
+        return f"{message}\nOthers come with an extra: pip install -e '.[sweep]'"
     group, slash, _ = wrong.rpartition("/")
     root, *rest = wrong.split(".")
     losses = {path.stem: path for path in (CONF / "loss").glob("*.yaml")}
@@ -175,6 +178,13 @@ def check(cfg: DictConfig) -> None:
             "trainer.strategy and trainer.num_nodes cannot be chosen: several devices of one "
             "machine train as trainer.devices=2, by data parallelism (ddp_spawn)"
         )
+    devices = cfg.trainer.get("devices")
+    if not _fits(devices, int) or devices < 1:
+        raise UserError(
+            f"trainer.devices must be their number, got {devices!r}: the number changes a result, "
+            f"which may not depend on what a machine has: give it, as in trainer.devices=2, and "
+            f"say which ones with CUDA_VISIBLE_DEVICES"
+        )
     if cfg.stage not in ("teacher", "student"):
         raise UserError(f"stage must be teacher or student, got {cfg.stage!r}")
     for group, usual in _defaults().items():
@@ -211,7 +221,11 @@ def _check_node(path: str, node: DictConfig) -> None:
     try:
         target = get_object(node._target_)
     except Exception as error:
-        raise UserError(f"{path}._target_={node._target_} cannot be imported: {error}") from error
+        command = install(str(node._target_).partition(".")[0])
+        hint = f"\nIt comes with an extra: {command}" if command else ""
+        raise UserError(
+            f"{path}._target_={node._target_} cannot be imported: {error}{hint}"
+        ) from error
     function = target.__init__ if inspect.isclass(target) else target
     parameters = inspect.signature(target).parameters
     try:

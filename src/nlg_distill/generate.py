@@ -51,9 +51,8 @@ def generate_texts(
     if max_tokens is not None:
         limit = LengthLimit(ratio=0.0, extra=max_tokens)
     tokenizer, network = load_tokenizer(artifact), load_model(artifact)
-    nothing: list[list[int]] = [[] for _ in texts]
-    sources = tokenizer.encode_sources(texts) if reads else nothing
-    begun = nothing if reads else tokenizer.encode_targets(texts)
+    sources = tokenizer.encode_sources(texts if reads else [""] * len(texts))
+    begun = [[] for _ in texts] if reads else tokenizer.encode_targets(texts)
     written: dict[int, list[int]] = {}
     for batch, beginning in _batches(sources, begun, tokenizer.special):
         with torch.inference_mode():

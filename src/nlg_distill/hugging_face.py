@@ -9,6 +9,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from nlg_distill.errors import UserError
+from nlg_distill.extras import install
 
 GGUF = ".gguf"
 MEBIBYTE = 1 << 20
@@ -34,7 +35,7 @@ def library() -> Any:
         transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise UserError(
-            "Hugging Face models need an extra of this project: pip install -e '.[hf]'"
+            f"Hugging Face models need an extra of this project: {install('transformers')}"
         ) from error
     transformers.utils.logging.disable_progress_bar()
     return transformers
@@ -102,6 +103,7 @@ def _ends(file: Path) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The error's name and how its message begins."""
+    """The error's name and how its message begins; of a missing package, what brings it."""
     message = str(error).strip()
-    return f"{type(error).__name__}: {message.splitlines()[0] if message else ''}"
+    line = f"{type(error).__name__}: {message.splitlines()[0] if message else ''}"
+    return f"{line}: {install('transformers')}" if isinstance(error, ImportError) else line

@@ -16,14 +16,17 @@ from sacrebleu.metrics.chrf import CHRF
 Texts = Sequence[str]
 
 
-def bleu(texts: Texts, references: Texts, sources: Texts) -> float:
+def bleu(texts: Texts, references: Texts, sources: Texts, *, tokenize: str = "13a") -> float:
     """BLEU of the whole corpus, 0 to 100: sacreBLEU with its defaults.
+
+    Its usual tokenizer takes a text without spaces for one word: `char` is for such scripts.
 
     Papineni et al., "BLEU: a Method for Automatic Evaluation of Machine Translation", 2002,
     https://aclanthology.org/P02-1040; Post, "A Call for Clarity in Reporting BLEU Scores", 2018,
     https://aclanthology.org/W18-6319.
     """
-    return float(BLEU().corpus_score(list(texts), [list(references)]).score)
+    metric = BLEU(tokenize=tokenize)
+    return float(metric.corpus_score(list(texts), [list(references)]).score)
 
 
 def chrf(texts: Texts, references: Texts, sources: Texts) -> float:
@@ -35,9 +38,11 @@ def chrf(texts: Texts, references: Texts, sources: Texts) -> float:
     return float(CHRF().corpus_score(list(texts), [list(references)]).score)
 
 
-def bleu_signature(texts: Texts, references: Texts, sources: Texts) -> str:
+def bleu_signature(
+    texts: Texts, references: Texts, sources: Texts, *, tokenize: str = "13a"
+) -> str:
     """How sacreBLEU made its BLEU."""
-    metric = BLEU()
+    metric = BLEU(tokenize=tokenize)
     metric.corpus_score(list(texts), [list(references)])
     return str(metric.get_signature())
 
@@ -112,8 +117,11 @@ def sari(texts: Texts, references: Texts, sources: Texts) -> float:
     those kept and precision of those deleted, where precision and recall are means over n = 1 to 4.
     With one reference, the paper's counts become sets. Words are sacreBLEU's (13a), lower-cased.
 
-    Where there is nothing to add, keep or delete, and so 0 / 0, the score is 1: the paper does not
-    say. Published scores may differ by some points, for others average F1 over n instead.
+    The paper does not say what 0 / 0 is, where nothing is added, kept or deleted, or nothing should
+    be: 0, as in the authors' script and in EASSE. So a copy of the source gains nothing by deleting
+    nothing, and a copy of the reference has less than 100 where at some n there was nothing to do.
+    The packages tensor2tensor and evaluate have 1. The authors' script averages F1 over n instead
+    of precision and recall, and EASSE sums over the corpus: they may differ by some points.
     """
     triples = zip(sources, texts, references, strict=True)
     return 100 * fmean(_sari(*(_words(text) for text in triple)) for triple in triples)
@@ -136,8 +144,8 @@ def _sari(source: list[str], text: list[str], reference: list[str]) -> float:
 
 
 def _share(found: set[tuple[str, ...]], right: set[tuple[str, ...]]) -> float:
-    """The share of what was found that is right; 1 where nothing was."""
-    return len(found & right) / len(found) if found else 1.0
+    """The share of what was found that is right; 0 where nothing was."""
+    return len(found & right) / len(found) if found else 0.0
 
 
 def _f1(precision: float, recall: float) -> float:

@@ -15,7 +15,8 @@ from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 IGNORE_INDEX = -100
-"""The label of positions that count nowhere: padding, and the end of a text that a limit cut."""
+"""The label of positions that count nowhere: padding, and what nobody chose in a text that was
+written during training: the end that a limit set, and the token that stands first by force."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Example:
 class SpecialIds:
     """The ids of the tokens that are not text; one id may have several of the parts.
 
-    `first` is what every target begins with, such as its language: a label like any other, and
-    written without asking the model. None where a text begins as it likes.
+    `first` is what every target begins with, such as its language: a label like any other of a
+    given text, and written without asking the model. None where a text begins as it likes.
     """
 
     pad: int
@@ -119,13 +120,16 @@ def with_targets(
     """The same sources with other targets, given as token ids without special tokens.
 
     The end is a label of those that `ended` alone. Where a length limit cut a text, nobody chose
-    to stop, and nothing is to be learned from it.
+    to stop, and nothing is to be learned from it. Nor did anybody choose what stands first by
+    force.
     """
     device = batch.labels.device
     inputs, labels = _shifted(targets, special)
     for row, (ids, complete) in enumerate(zip(targets, ended, strict=True)):
         if not complete:
             labels[row, len(ids)] = IGNORE_INDEX
+        if special.first is not None and ids:
+            labels[row, 0] = IGNORE_INDEX
     return replace(
         batch,
         decoder_input_ids=inputs.to(device),

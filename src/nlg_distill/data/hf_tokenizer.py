@@ -1,6 +1,7 @@
 """Tokenizers of Hugging Face checkpoints."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -27,6 +28,9 @@ class HFTokenizer(Tokenizer):
     language, is part of the ids; a language is also what every text begins with that a model
     writes. A target that goes on where a prompt stops, as in decoder-only models, is encoded
     without any special token.
+
+    What looks like a special token in a text is text: it gets a space after its first character,
+    as in `< /s>`. In a prompt it is the token.
     """
 
     def __init__(
@@ -45,6 +49,10 @@ class HFTokenizer(Tokenizer):
         self._names: dict[int, str] = {i: name for name, i in tokenizer.get_vocab().items()}
         self.vocab_size: int = max(self._names) + 1
         self._ends = {side: self.last_added(side) == special.end for side in SIDES}
+        added = tokenizer.added_tokens_decoder.values()
+        names = {str(token) for token in added if token.special} | {*tokenizer.all_special_tokens}
+        longest_first = sorted(names, key=len, reverse=True)
+        self._looks_special = re.compile("|".join(map(re.escape, longest_first)))
 
     @property
     def pieces(self) -> list[str]:
@@ -53,12 +61,14 @@ class HFTokenizer(Tokenizer):
 
     def encode_sources(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each source, inside the prompt if there is one."""
+        texts = [self._as_text(text) for text in texts]
         if self._prompt is not None:
             texts = [self._prompt.replace(SOURCE, text) for text in texts]
         return self._encode("text", texts)
 
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each target."""
+        texts = [self._as_text(text) for text in texts]
         return self._encode("text_target", texts, special=not self._continues)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -75,6 +85,9 @@ class HFTokenizer(Tokenizer):
         )
         last: int = whole[-1]
         return None if last == bare[-1] else last
+
+    def _as_text(self, text: str) -> str:
+        return self._looks_special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
     def _encode(self, side: str, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         if not texts:
@@ -131,6 +144,7 @@ class Pretrained(TokenizerMaker):
         made = HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
         if not continues:
             self._refuse_other_ends(made)
+        self._refuse_two_begins(made)
         return self._in_its_language(made)
 
     def make(self, texts: Sequence[str], folder: Path) -> None:
@@ -193,6 +207,16 @@ class Pretrained(TokenizerMaker):
             )
         made.special = replace(made.special, first=whole[0])
         return made
+
+    def _refuse_two_begins(self, made: HFTokenizer) -> None:
+        """Refuses a prompt that begins with what the tokenizer puts before every text."""
+        begin = made._tokenizer.bos_token_id
+        (ids,) = made.encode_sources([""])
+        if begin is not None and ids[:2] == [begin, begin]:
+            raise UserError(
+                f"prompt={self.prompt!r} begins with {made.pieces[begin]}, which the tokenizer of "
+                f"{self.path} adds itself: leave it out"
+            )
 
     def _refuse_other_ends(self, made: HFTokenizer) -> None:
         """Refuses a tokenizer whose texts do not end with the end token."""

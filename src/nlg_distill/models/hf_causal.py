@@ -62,7 +62,8 @@ class HFCausal(HFModel):
 
     def refuse_too_long(self, examples: Sequence[Example]) -> None:
         """Raises a UserError where source and text together are longer than the context."""
-        longest = max((len(e.source_ids) + len(e.target_ids) for e in examples), default=0)
+        read = ((max(len(e.source_ids), 1), len(e.target_ids)) for e in examples)
+        longest = max(map(sum, read), default=0)  # an empty source leaves begin to be read
         self._refuse_beyond_context(longest, "sources with texts")
 
     def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:

@@ -42,7 +42,7 @@ def build(
     """Stores the signal, with one process for each of the trainer's devices."""
     devices = session.trainer["devices"]
     work = (dict(config), dict(parents), out, session.device.type, SHARD_EXAMPLES)
-    if isinstance(devices, int) and devices > 1:
+    if devices > 1:
         spawn(share_work, work, nprocs=devices)  # type: ignore[no-untyped-call]
     else:
         share_work(0, *work)

@@ -105,7 +105,8 @@ class Training:
         train = _short_enough(pairs, tokenizer, self.max_tokens)
         validation = load_split(parents["corpus"], "validation")[: self.validation_pairs]
         held_out = encode_pairs(validation, tokenizer)
-        module.model.refuse_too_long([*train, *held_out])
+        tested = encode_pairs(load_split(parents["corpus"], "test"), tokenizer)
+        module.model.refuse_too_long([*train, *held_out, *tested])
         data = TextDataModule(
             train,
             held_out,
