@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_distill.data.batch import SpecialIds
+from nlg_distill.data.spans import Place
 from nlg_distill.data.tokenizer import Tokenizer, TokenizerMaker
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import OPENING, fingerprint, first_line, library, place, read_config
@@ -61,6 +62,29 @@ class HFTokenizer(Tokenizer):
         """Ids of each target."""
         return self._encode("text_target", texts, special=not self._continues)
 
+    def target_places(self, texts: Sequence[str]) -> list[list[Place]]:
+        """Where in its text each token of a target stands; special tokens have no width.
+
+        Raises:
+            UserError: if the tokenizer is none of the fast ones, which alone can tell.
+        """
+        self.refuse_without_places()
+        return self._encode("text_target", texts, special=not self._continues, places=True)
+
+    def refuse_without_places(self) -> None:
+        """Refuses a tokenizer that cannot tell where its tokens stand in a text.
+
+        Raises:
+            UserError: if it cannot.
+        """
+        if not self._tokenizer.is_fast:
+            raise UserError(
+                f"a {type(self._tokenizer).__name__} cannot tell where its tokens stand in a text, "
+                f"so that they cannot be aligned with another tokenizer's: take a model with a "
+                f"tokenizer.json, or train on the teacher's text alone with targets=teacher_beam "
+                f"loss=[nll]"
+            )
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids, without special tokens."""
         rows = [list(sequence) for sequence in ids]
@@ -76,12 +100,21 @@ class HFTokenizer(Tokenizer):
         last: int = whole[-1]
         return None if last == bare[-1] else last
 
-    def _encode(self, side: str, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
+    def _encode(
+        self,
+        side: str,
+        texts: Sequence[str],
+        *,
+        special: bool = True,
+        places: bool = False,
+    ) -> list[list[Any]]:
+        """The ids of each text, or their `places`, without those of the end token."""
         if not texts:
             return []
-        rows: list[list[int]]
-        rows = self._tokenizer(**{side: list(texts)}, add_special_tokens=special)["input_ids"]
-        return [ids[:-1] for ids in rows] if special and self._ends[side] else rows
+        asked = {"return_offsets_mapping": True} if places else {}
+        given = self._tokenizer(**{side: list(texts)}, add_special_tokens=special, **asked)
+        rows: list[list[Any]] = given["offset_mapping" if places else "input_ids"]
+        return [row[:-1] for row in rows] if special and self._ends[side] else rows
 
 
 class Pretrained(TokenizerMaker):
@@ -152,6 +185,10 @@ class Pretrained(TokenizerMaker):
         special = SpecialIds(**told)
         made = HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
         return self._in_its_language(made)
+
+    def refuse_without_places(self) -> None:
+        """Raises a UserError where its tokenizer cannot tell where tokens stand in a text."""
+        self._opened.refuse_without_places()
 
     @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 import sentencepiece
 
 from nlg_distill.data.batch import SpecialIds
+from nlg_distill.data.spans import Place
 from nlg_distill.errors import UserError
 
 SPECIAL = SpecialIds(pad=0, begin=2, end=3)
@@ -40,6 +41,14 @@ class Tokenizer(ABC):
         """Ids of each target."""
 
     @abstractmethod
+    def target_places(self, texts: Sequence[str]) -> list[list[Place]]:
+        """Where in its text each token of a target stands, as `encode_targets` has them.
+
+        Raises:
+            UserError: if the tokenizer cannot tell.
+        """
+
+    @abstractmethod
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids."""
 
@@ -57,6 +66,10 @@ class TokenizerMaker(ABC):
     @abstractmethod
     def load(self, folder: Path) -> Tokenizer:
         """The tokenizer whose files `make` wrote to `folder`, or which were copied there."""
+
+    @abstractmethod
+    def refuse_without_places(self) -> None:
+        """Raises a UserError where its tokenizer cannot tell where tokens stand in a text."""
 
     @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -91,6 +104,17 @@ class SentencePieceTokenizer(Tokenizer):
     def encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each target, encoded as sources are."""
         return self.encode_sources(texts)
+
+    def target_places(self, texts: Sequence[str]) -> list[list[Place]]:
+        """Where in its text, before its normalisation, each token of a target stands."""
+        return [self._places(text) for text in texts]
+
+    def _places(self, text: str) -> list[Place]:
+        """SentencePiece counts the bytes of UTF-8."""
+        characters = [i for i, character in enumerate(text) for _ in character.encode()]
+        characters.append(len(text))
+        pieces = self._processor.encode(text, return_type="proto").pieces
+        return [(characters[piece.begin], characters[piece.end]) for piece in pieces]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids."""
@@ -145,6 +169,9 @@ class SentencePiece(TokenizerMaker):
                 f"(model_type={self.model_type}) out of {len(texts)} texts: {error}"
             ) from error
         (folder / FILENAME).write_bytes(model.getvalue())
+
+    def refuse_without_places(self) -> None:
+        """It always can."""
 
     def load(self, folder: Path) -> SentencePieceTokenizer:
         """The model in `folder`."""

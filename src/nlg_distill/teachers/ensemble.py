@@ -150,7 +150,7 @@ class EnsembleTeacher:
                 f"teacher.weights must be one positive number for each of teacher.seeds={seeds}, "
                 f"got {list(weights)}"
             )
-        return frozenset({Gives.VOCABULARY, Gives.DISTRIBUTION, Gives.WRITING})
+        return frozenset(Gives) - {Gives.SAMPLES, Gives.FEATURES}
 
     @property
     def model(self) -> GenerationModel:

@@ -75,7 +75,8 @@ def compare_vocabularies(
         sentence = f"vocabularies overlap: {sizes}, {shared} in common, but not with the same ids"
     remedy = (
         "the same id is not the same token, so distributions cannot be compared token by token. "
-        "Train both with one tokenizer, or learn from the teacher's text alone "
+        "Train both with one tokenizer, or give the teacher its own (tokenizer@teacher_tokenizer) "
+        "and compare spans of text (loss=[nll,span_kl]) or learn from its text alone "
         "(targets=teacher_beam loss=[nll])"
     )
     return VocabularyPlan(relation, sentence, problem=f"{sentence}: {remedy}")
