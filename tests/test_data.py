@@ -127,6 +127,19 @@ def test_too_few_pairs_to_hold_out_is_an_error():
         Splitting(validation=5, test=5, seed=1)(pairs(10))
 
 
+def test_less_text_to_train_on_changes_nothing_that_is_held_out():
+    whole = Splitting(validation=5, test=5, seed=3)(pairs(60))
+    fewer = Splitting(validation=5, test=5, seed=3, train=20)(pairs(60))
+    assert (fewer["validation"], fewer["test"]) == (whole["validation"], whole["test"])
+    kept = [pair for pair in whole["train"] if pair in set(fewer["train"])]
+    assert fewer["train"] == kept != whole["train"][:20]
+    assert len(kept) == 20
+    with pytest.raises(UserError, match="train=51 is more than the 50 pairs that are left"):
+        Splitting(validation=5, test=5, seed=3, train=51)(pairs(60))
+    with pytest.raises(UserError, match="train must be at least 1 pair, got 0"):
+        Splitting(validation=5, test=5, seed=3, train=0)
+
+
 def test_report_counts_near_duplicates():
     splits = {
         "train": [Pair("Guten Tag!", "Good day!"), Pair("Ja.", "Yes.")],

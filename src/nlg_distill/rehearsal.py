@@ -82,7 +82,8 @@ def _tokenizers(cfg: DictConfig, ours: TokenizerMaker | Shared) -> dict[str, Tok
     if cfg.stage == "student":
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         refuse_across_tokenizers(plain["targets"], plain["loss"], plain["init"])
-        if any(get_class(term["_target_"]).asks for term in plain["loss"].values()):
+        kinds: list[Any] = [get_class(term["_target_"]) for term in plain["loss"].values()]
+        if any(kind.asks for kind in kinds):
             for name, tokenizer in ("data.tokenizer", ours), ("teacher_tokenizer", theirs):
                 with _naming(name):
                     tokenizer.refuse_without_places()

@@ -74,16 +74,25 @@ class Cleaning:
 
 @dataclass(frozen=True, kw_only=True)
 class Splitting:
-    """How many pairs are held out, and the seed that picks them."""
+    """How many pairs are held out, and the seed that picks them.
+
+    Args:
+        validation: pairs to validate on.
+        test: pairs to test on.
+        seed: of what is picked.
+        train: pairs to train on, where less text than there is is to be enough; all if not given.
+    """
 
     validation: int
     test: int
     seed: int
+    train: int | None = None
 
     def __post_init__(self) -> None:
         """Checks what the types cannot say."""
-        for name, count in (("validation", self.validation), ("test", self.test)):
-            if count < 1:
+        for name in ("validation", "test", "train"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
                 raise UserError(f"{name} must be at least 1 pair, got {count}")
 
     def __call__(self, pairs: Sequence[Pair]) -> Splits:
@@ -95,7 +104,7 @@ class Splitting:
         split.
 
         Raises:
-            UserError: if too few pairs are left to train on.
+            UserError: if too few pairs are left to train on, or fewer than `train`.
         """
         units = _units(pairs)
         random.Random(self.seed).shuffle(units)
@@ -114,11 +123,23 @@ class Splitting:
                 f"must be left to train on. Lower data.splitting.test and "
                 f"data.splitting.validation, or give more text."
             )
+        if self.train is not None:
+            train = self._fewer(train, self.train)
         return {
             "train": train,
             "validation": [pairs[i] for i in sorted(validation)],
             "test": [pairs[i] for i in sorted(test)],
         }
+
+    def _fewer(self, train: Sequence[Pair], count: int) -> list[Pair]:
+        """So many of them, in their order."""
+        if count > len(train):
+            raise UserError(
+                f"data.splitting.train={count} is more than the {len(train)} pairs that are left "
+                f"to train on: lower it, or leave it out"
+            )
+        numbers = random.Random(f"{self.seed} train").sample(range(len(train)), count)
+        return [train[i] for i in sorted(numbers)]
 
 
 def _units(pairs: Sequence[Pair]) -> list[list[int]]:

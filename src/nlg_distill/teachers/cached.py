@@ -67,7 +67,7 @@ class CachedTeacher:
         self.folder, self.source = folder, source
         facts = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
         self._compare(facts["made_from"], expected)
-        self.mode = MODES[mode](k, facts["vocab_size"], quantised=quantised)  # type: ignore[call-arg]
+        self.mode = MODES[mode](k, facts["vocab_size"], quantised=quantised)
         self.shard_examples: int = facts["shard_examples"]
         index = load_file(folder / INDEX)
         self.counts = index["counts"].long()

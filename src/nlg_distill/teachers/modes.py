@@ -1,7 +1,7 @@
 """What a cache keeps of a teacher's distribution at each position."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
@@ -30,6 +30,10 @@ class Mode(ABC):
     """Whether `k` and `quantised` change anything."""
     bytes_per_token: int
     """All that one position takes."""
+
+    @abstractmethod
+    def __init__(self, k: Any, vocab_size: int, *, quantised: Any) -> None:
+        """With `k` and `quantised` of a cache, which are None where they change nothing."""
 
     def read(self, signal: TeacherSignal, batch: Batch) -> Float[Tensor, "tokens values"]:
         """What `encode` needs at each target position, row by row: the logits.
