@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from test_run import settings, train, write_corpus
 
 from nlg_distill.data.batch import Batch
+from nlg_distill.errors import UserError
 from nlg_distill.stages.tokenizer import load_tokenizer
 from nlg_distill.teachers.aligned import AlignedTeacher
 from nlg_distill.teachers.live import LiveTeacher
@@ -82,6 +83,18 @@ def test_a_checkpoint_teaches_a_student_with_its_own_pieces(home):
     own = load_tokenizer(home / "artifacts" / result["artifacts"]["teacher"])
     plain = transformers.AutoTokenizer.from_pretrained(home / "gpt2")
     assert own.encode_sources(["eins"]) == plain(["German: eins So:"])["input_ids"]
+
+
+@pytest.mark.parametrize("source", ["live", "cached_spans"])
+def test_texts_beyond_the_teachers_context_are_refused_before_the_first_step(home, source):
+    """Three words are few pieces for the student, and as many bytes as letters for this teacher."""
+    make_whole("gpt2", home / "short", n_positions=8)
+    ours = [o for o in settings(home) if "teacher_" not in o]
+    teacher = ["tokenizer@teacher_tokenizer=hf", f"teacher_tokenizer.path={home}/short"]
+    teacher += ["training@teacher_training=none", "model@teacher_model=hf_causal"]
+    teacher += [f"teacher_model.path={home}/short", "loss=[nll,span_kl]", f"teacher={source}"]
+    with pytest.raises(UserError, match=r"sources with texts of \d+ tokens are more than the 8"):
+        train([*ours, *teacher], home / "runs" / "short")
 
 
 def test_a_cache_of_spans_stands_for_the_live_teacher(home, monkeypatch):

@@ -104,6 +104,7 @@ def test_every_config_composes_and_fits_its_constructors(file):
 
 
 @pytest.mark.parametrize("table", names("table"))
+@pytest.mark.usefixtures("checkpoints")
 def test_every_row_of_every_table_composes(table):
     spec = load_spec(CONF / "table" / f"{table}.yaml")
     keys = set()

@@ -1,6 +1,8 @@
 """Where two tokenizers cut a text alike: spans that cover both sides with the same text."""
 
+import itertools
 import random
+import unicodedata
 
 import pytest
 import transformers
@@ -116,6 +118,30 @@ def test_spans_cover_both_sides_with_the_same_text(tokenizers, ours, theirs):
         assert spelled(text, here, found.ours) == spelled(text, there, found.theirs)
         spans += len(found.ours)
     assert spans > 2 * len(texts)
+
+
+def bare(text):
+    """What is left when characters are normalised, and spaces and marks of no width go."""
+    return "".join(
+        character
+        for character in unicodedata.normalize("NFKC", text)
+        if not character.isspace() and unicodedata.category(character) != "Cf"
+    )
+
+
+@pytest.mark.parametrize("ours", ["small", "large"])
+def test_the_tokens_of_a_span_decode_to_the_same_text_on_both_sides(tokenizers, ours):
+    """Also where a character is several pieces, or bytes, of one side."""
+    sides = [tokenizers[ours], tokenizers["gpt2"]]
+    for text in CORPUS:
+        ids = [side.encode_targets([text])[0] for side in sides]
+        found = align(*(side.target_places([text])[0] for side in sides))
+        spans = []
+        for side, own, firsts in zip(sides, ids, (found.ours, found.theirs), strict=True):
+            parts = [own[a:b] for a, b in itertools.pairwise(firsts)]
+            spans.append([bare(part) for part in side.decode(parts)])
+        assert spans[0] == spans[1], text
+        assert "".join(spans[0]) == bare(text)
 
 
 @pytest.mark.parametrize("name", ["small", "large", "gpt2"])

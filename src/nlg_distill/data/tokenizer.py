@@ -5,6 +5,7 @@ https://arxiv.org/abs/1808.06226.
 """
 
 import io
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from nlg_distill.errors import UserError
 
 SPECIAL = SpecialIds(pad=0, begin=2, end=3)
 UNKNOWN_ID = 1
+SPACE = "\u2581"
 FILENAME = "sentencepiece.model"
 
 
@@ -110,15 +112,31 @@ class SentencePieceTokenizer(Tokenizer):
         return [self._places(text) for text in texts]
 
     def _places(self, text: str) -> list[Place]:
-        """SentencePiece counts the bytes of UTF-8."""
+        """SentencePiece counts the bytes of UTF-8.
+
+        Where several pieces spell what one character is normalised to, it gives the character to
+        the last of them alone; here it belongs to each.
+        """
         characters = [i for i, character in enumerate(text) for _ in character.encode()]
         characters.append(len(text))
-        pieces = self._processor.encode(text, return_type="proto").pieces
-        return [(characters[piece.begin], characters[piece.end]) for piece in pieces]
+        places: list[Place] = []
+        for piece in reversed(self._processor.encode(text, return_type="proto").pieces):
+            begin, end = characters[piece.begin], characters[piece.end]
+            if places and _letters(piece.piece) > _letters(
+                unicodedata.normalize("NFKC", piece.surface)
+            ):
+                end = places[-1][1]
+            places.append((begin, end))
+        return places[::-1]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids."""
         return [self._processor.decode(list(sequence)) for sequence in ids]
+
+
+def _letters(text: str) -> int:
+    """Characters that are no space, nor what stands for one in a piece."""
+    return sum(not character.isspace() for character in text.replace(SPACE, " "))
 
 
 class SentencePiece(TokenizerMaker):

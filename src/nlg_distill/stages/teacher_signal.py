@@ -81,6 +81,7 @@ def share_work(
     source = open_for_text(config["source"], parents, pairs, tokenizer, say=say)
     source.to(device)
     examples = encode_pairs(pairs, tokenizer)
+    source.refuse_too_long(examples)
     with torch.inference_mode(), autocast(config["precision"], device):
         write_shards(source, mode, examples, tokenizer.special, out, device, shard_examples, wait)
 

@@ -105,7 +105,7 @@ class Training:
         train = _short_enough(pairs, tokenizer, self.max_tokens)
         validation = load_split(parents["corpus"], "validation")[: self.validation_pairs]
         held_out = encode_pairs(validation, tokenizer)
-        module.model.refuse_too_long([*train, *held_out])
+        module.refuse_too_long(train, held_out)
         data = TextDataModule(
             train,
             held_out,

@@ -59,6 +59,10 @@ class AlignedTeacher:
         """Moves the source to where the student trains."""
         self.source.to(device)
 
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """As the source does, of the same texts in its own tokens."""
+        self.source.refuse_too_long([self.examples[example.example_id] for example in examples])
+
     @torch.no_grad()
     def __call__(self, batch: Batch) -> TeacherSignal:
         """What the source says about the same texts, at the student's positions."""

@@ -101,6 +101,9 @@ class CachedTeacher:
     def to(self, device: torch.device) -> None:
         """Nothing is moved: each batch has its signal made on its own device."""
 
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """Whoever made the cache has read them."""
+
     @torch.no_grad()
     def __call__(self, batch: Batch) -> TeacherSignal:
         """What was stored for the batch's examples; padding repeats an example's last position.

@@ -134,6 +134,10 @@ class CutModel(GenerationModel):
         """As the model does."""
         return self.model.room(source_mask)
 
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """As the model does."""
+        self.model.refuse_too_long(examples)
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],
