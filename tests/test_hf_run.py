@@ -247,6 +247,7 @@ def checked(cfg):
     rehearse(cfg)
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 def test_a_teacher_whose_tokens_have_no_places_is_refused_by_what_compares_spans(home):
     make_whole("marian", home / "marian")
     ours = [o for o in settings(home) if "teacher_" not in o]
