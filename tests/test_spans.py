@@ -19,7 +19,7 @@ HARD = [
     "a",
     "A  double   space ",
     " leading",
-    "the caf\u00e9 is \ufb01ne",
+    "the café is \ufb01ne",
     "cafe\u0301 combining, n\u0303",
     "\u2026 \u2460 \u338f \u00bd price",
     "emoji \U0001f600\U0001f44d\U0001f3fd\u200d\U0001f4bb end",
