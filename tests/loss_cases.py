@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from nlg_distill.data.batch import Batch
-from nlg_distill.losses import DivergenceTerm, FeatureTerm
+from nlg_distill.losses import DivergenceTerm, FeatureTerm, SpanTerm
 from nlg_distill.models.output import ModelOutput
 from nlg_distill.teachers.signal import TeacherSignal
 
@@ -36,9 +36,10 @@ def settings_of(name):
 
 DIVERGENCES = [name for name in NAMES if isinstance(configured(name), DivergenceTerm)]
 FEATURES = [name for name in NAMES if isinstance(configured(name), FeatureTerm)]
+SPANS = [name for name in NAMES if isinstance(configured(name), SpanTerm)]
 assert len(DIVERGENCES) > 12, DIVERGENCES
 assert len(FEATURES) >= 4, FEATURES
-assert {*DIVERGENCES, *FEATURES, "nll", "policy_gradient"} == {*NAMES}
+assert {*DIVERGENCES, *FEATURES, *SPANS, "nll", "policy_gradient"} == {*NAMES}
 
 
 def output(logits):

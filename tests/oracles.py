@@ -121,3 +121,14 @@ def sorted_wasserstein(student, teacher, label, *, temperature=1.0):
     width = max(len(p), len(q))
     p, q = [0.0] * (width - len(p)) + p, [0.0] * (width - len(q)) + q
     return temperature**2 * math.fsum(abs(a - b) for a, b in zip(p, q, strict=True))
+
+
+def product(rows, labels):
+    """The probability of a text: rows are the distributions at each of its labels."""
+    return math.prod(row[label] for row, label in zip(rows, labels, strict=True))
+
+
+def span_kl(student, teacher, label):
+    """Of a span of one token."""
+    p, q = softmax(teacher)[label], softmax(student)[label]
+    return kl([p, 1 - p], [q, 1 - q])

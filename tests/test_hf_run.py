@@ -342,6 +342,19 @@ def test_a_test_text_beyond_the_context_is_refused_before_the_first_step(home):
     assert not list((home / "runs" / "long_test").glob("curves/*"))
 
 
+@pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
+def test_a_teacher_whose_tokens_have_no_places_is_refused_by_what_compares_spans(home):
+    make_whole("marian", home / "marian")
+    ours = [o for o in settings(home) if "teacher_" not in o]
+    teacher = ["tokenizer@teacher_tokenizer=hf", f"teacher_tokenizer.path={home}/marian"]
+    teacher += ["training@teacher_training=none", "model@teacher_model=hf_seq2seq"]
+    overrides = [*ours, *teacher, f"teacher_model.path={home}/marian"]
+    checked(compose([*overrides, "experiment=seq_kd"]))
+    message = "teacher_tokenizer: a MarianTokenizer cannot tell where its tokens stand"
+    with pytest.raises(UserError, match=message):
+        checked(compose([*overrides, "loss=[nll,span_kl]"]))
+
+
 def test_texts_beyond_the_context_are_refused_before_the_first_step(home):
     overrides = pretrained(home, "hf_causal", "gpt2")
     prompt = "data.tokenizer.prompt='" + "a" * 120 + "{source}'"

@@ -7,6 +7,7 @@ import pytest
 import torch
 from loss_cases import (
     DIVERGENCES,
+    SPANS,
     VOCAB,
     batch_of,
     configured,
@@ -240,7 +241,7 @@ def test_a_teacher_of_another_vocabulary_is_refused_unless_the_loss_is_made_for_
     """Trap 9: used in silence (trl#4562), or a cryptic broadcast error (trl#2215)."""
     for size in (1, VOCAB - 1, VOCAB + 1):
         teacher = torch.randn(3, 4, size, dtype=torch.float64)
-        for name in DIVERGENCES:
+        for name in [*DIVERGENCES, *SPANS]:
             if name == "sorted_wasserstein":
                 assert values(configured(name), STUDENT, teacher).isfinite().all()
             else:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from loss_cases import (
     DIVERGENCES,
+    SPANS,
     VOCAB,
     configured,
     labels_like,
@@ -28,7 +29,8 @@ EXEMPT = {
     ("taid", "gradcheck"): "the intermediate teacher is a function of the student without gradient",
 }
 
-ROUNDING = {name: 1e-6 for name in DIVERGENCES}
+COMPARED = [*DIVERGENCES, *SPANS]
+ROUNDING = {name: 1e-6 for name in COMPARED}
 ROUNDING["decoupled_kl"] *= 4**2 * (1 + 8)  # its config multiplies a KL by tau^2 (alpha + beta)
 
 
@@ -37,7 +39,7 @@ def exempt(name, what):
         pytest.skip(EXEMPT[name, what])
 
 
-@pytest.fixture(params=DIVERGENCES)
+@pytest.fixture(params=COMPARED)
 def name(request):
     return request.param
 

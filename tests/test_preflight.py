@@ -293,9 +293,12 @@ OWN = ["tokenizer@teacher_tokenizer=sentencepiece", "teacher_tokenizer.vocab_siz
     ("overrides", "message"),
     [
         ([KL], r"loss.forward_kl needs .*teacher_tokenizer=shared.*targets=teacher_beam"),
+        ([KL], r"loss.forward_kl needs .*loss=\[nll,span_kl\] or loss=\[nll,sorted_wasserstein\]"),
         (["loss=[nll,hidden_mse]"], "loss.hidden_mse needs"),
         ([KL, "teacher=cached"], "loss.forward_kl needs"),
+        (["loss=[nll,span_kl,decoupled_kl]"], "loss.decoupled_kl needs"),
         (["targets=speculative"], "policy SpeculativeSamples needs"),
+        (["targets=student_samples", "loss=[span_kl]"], "policy StudentSamples needs"),
         (["init=embeddings"], "start Embeddings needs"),
     ],
 )
@@ -305,6 +308,55 @@ def test_what_needs_the_students_tokens_is_refused_with_the_remedy(overrides, me
         check_and_plan(cfg, overrides)
     with pytest.raises(UserError, match=message):
         rehearse(cfg)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["loss=[nll,span_kl]"],
+        ["loss=[nll,span_kl]", "teacher=cached_spans"],
+        ["loss=[nll,span_kl,sorted_wasserstein]", "teacher=ensemble", "targets=teacher_beam"],
+        ["loss=[nll,sorted_wasserstein]", "loss.sorted_wasserstein.loss.temperature=2.0"],
+        ["experiment=seq_kd"],
+    ],
+)
+def test_what_compares_spans_or_reads_text_alone_needs_no_tokens(overrides):
+    cfg = compose([*overrides, *OWN])
+    rehearse(cfg)
+    subject = check_and_plan(cfg, overrides).subject
+    assert "teacher" in {stage.name for stage in subject.ancestry()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["teacher=text_only", "loss=[span_kl]"],
+            "asks for the probability of spans .*cached_spans",
+        ),
+        (["teacher=cached", "loss=[span_kl]"], "CachedTeacher does not give: set teacher=live or"),
+        (
+            ["teacher=cached_spans", "loss=[sorted_wasserstein]"],
+            "asks for the probability of every",
+        ),
+        (["teacher=cached_spans", KL], "loss.forward_kl asks for"),
+        (["teacher=cached", "teacher.mode=spans"], "does not go with teacher.k=32"),
+        (
+            ["teacher=cached_spans", "teacher.quantised=true"],
+            "quantised=True.*=cached_spans for spans",
+        ),
+        (["teacher=cached_spans", "teacher.mode=top_k"], "does not go with teacher.k=None"),
+    ],
+)
+def test_a_cache_of_spans_holds_nothing_else(overrides, message):
+    given = (
+        overrides
+        if any("loss" in o or o == KL for o in overrides)
+        else [*overrides, "loss=[span_kl]"]
+    )
+    cfg = compose(given)
+    with pytest.raises(UserError, match=message):
+        check_and_plan(cfg, given)
 
 
 def test_the_students_tokenizer_is_not_what_is_shared():

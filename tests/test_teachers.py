@@ -13,7 +13,8 @@ from nlg_distill.data.batch import Batch, collate
 from nlg_distill.decoding import beam_search
 from nlg_distill.distributions import log_probs
 from nlg_distill.errors import UserError
-from nlg_distill.losses import DivergenceTerm, Objective, forward_kl
+from nlg_distill.losses import DivergenceTerm, Objective, SpanTerm, forward_kl, span_kl
+from nlg_distill.models.output import ModelOutput
 from nlg_distill.modules import DistillModule, StudentModule, TeacherModule
 from nlg_distill.stages.teacher_signal import write_shards
 from nlg_distill.targets import Gold
@@ -45,6 +46,7 @@ def ensemble(*modules, **settings):
 
 def store(folder, source=None, k=5, mode="top_k", quantised=True, shard_examples=3):
     """A cache of the toy examples."""
+    k, quantised = (None, None) if mode == "spans" else (k, quantised)
     made = MODES[mode](k, VOCAB, quantised=quantised)
     source = source or LiveTeacher(teacher())
     write_shards(source, made, EXAMPLES, SPECIAL, folder, CPU, shard_examples)
@@ -53,6 +55,7 @@ def store(folder, source=None, k=5, mode="top_k", quantised=True, shard_examples
 
 
 def reopen(folder, examples=EXAMPLES, expected=ORIGIN, k=5, mode="top_k", quantised=True):
+    k, quantised = (None, None) if mode == "spans" else (k, quantised)
     return CachedTeacher(
         folder, examples, expected, source=None, k=k, mode=mode, quantised=quantised
     )
@@ -302,12 +305,27 @@ def test_a_batch_with_other_targets_is_refused(tmp_path, batch):
         reopen(tmp_path)(shorter)
 
 
-def test_a_teacher_that_gives_nan_is_not_stored(tmp_path):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_teacher_that_gives_nan_is_not_stored(tmp_path, mode):
     broken = teacher()
     torch.nn.init.constant_(broken.model.projection.bias, float("nan"))
     with pytest.raises(UserError, match=r"no numbers \(NaN\)"):
-        store(tmp_path, LiveTeacher(broken))
+        store(tmp_path, LiveTeacher(broken), mode=mode)
     assert not list(tmp_path.glob("*.bin"))
+
+
+def test_a_cache_of_spans_takes_4_bytes_a_token_and_loses_nothing(tmp_path, batch):
+    """With the teacher's own tokens, every token is a span."""
+    store(tmp_path, mode="spans")
+    tokens = sum(len(example.target_ids) + 1 for example in EXAMPLES)
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.bin")) == 4 * tokens
+    stored, live = reopen(tmp_path, mode="spans")(batch), LiveTeacher(teacher())(batch)
+    student = ModelOutput(torch.randn(*batch.labels.shape, VOCAB), torch.nn.Identity())
+    term = SpanTerm(loss=span_kl)
+    expected = term(student, live, batch)
+    torch.testing.assert_close(term(student, stored, batch), expected)
+    with pytest.raises(UserError, match="compares distributions token by token"):
+        DivergenceTerm(loss=forward_kl)(student, stored, batch)
 
 
 class SlowTeacher(LiveTeacher):

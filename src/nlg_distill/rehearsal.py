@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -82,6 +82,11 @@ def _tokenizers(cfg: DictConfig, ours: TokenizerMaker | Shared) -> dict[str, Tok
     if cfg.stage == "student":
         plain: Any = OmegaConf.to_container(cfg, resolve=True)
         refuse_across_tokenizers(plain["targets"], plain["loss"], plain["init"])
+        kinds: list[Any] = [get_class(term["_target_"]) for term in plain["loss"].values()]
+        if any(kind.asks for kind in kinds):
+            for name, tokenizer in ("data.tokenizer", ours), ("teacher_tokenizer", theirs):
+                with _naming(name):
+                    tokenizer.refuse_without_places()
     return {"teacher_model": theirs, "student_model": ours}
 
 
@@ -165,7 +170,7 @@ def _refuse_other_than_gold(teacher_loss: Objective) -> None:
 
 def _refuse_more_than_all(cfg: DictConfig, objective: Objective, pieces: int) -> None:
     """Of k tokens, no more can be kept than there are."""
-    kept = {"teacher.k": cfg.teacher.get("k", 0)}
+    kept = {"teacher.k": cfg.teacher.get("k") or 0}
     terms = objective.items()
     kept |= {f"loss.{name}.k": term.fewest_tokens for name, term in terms}
     for setting, k in kept.items():

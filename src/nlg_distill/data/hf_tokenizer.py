@@ -2,6 +2,7 @@
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_distill.data.batch import SpecialIds
+from nlg_distill.data.spans import Place
 from nlg_distill.data.tokenizer import Tokenizer, TokenizerMaker
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import OPENING, fingerprint, first_line, library, place, read_config
@@ -71,6 +73,31 @@ class HFTokenizer(Tokenizer):
         texts = [self._as_text(text) for text in texts]
         return self._encode("text_target", texts, special=not self._continues)
 
+    def target_places(self, texts: Sequence[str]) -> list[list[Place]]:
+        """Where in its text each token of a target stands; special tokens have no width.
+
+        Raises:
+            UserError: if the tokenizer is none of the fast ones, which alone can tell.
+        """
+        self.refuse_without_places()
+        read = [self._as_text(text) for text in texts]
+        places = self._encode("text_target", read, special=not self._continues, places=True)
+        return [self._places_in(text, row) for text, row in zip(texts, places, strict=True)]
+
+    def refuse_without_places(self) -> None:
+        """Refuses a tokenizer that cannot tell where its tokens stand in a text.
+
+        Raises:
+            UserError: if it cannot.
+        """
+        if not self._tokenizer.is_fast:
+            raise UserError(
+                f"a {type(self._tokenizer).__name__} cannot tell where its tokens stand in a text, "
+                f"so that they cannot be aligned with another tokenizer's: take a model with a "
+                f"tokenizer.json, or train on the teacher's text alone with targets=teacher_beam "
+                f"loss=[nll]"
+            )
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids, without special tokens."""
         rows = [list(sequence) for sequence in ids]
@@ -89,12 +116,28 @@ class HFTokenizer(Tokenizer):
     def _as_text(self, text: str) -> str:
         return self._looks_special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
-    def _encode(self, side: str, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
+    def _places_in(self, text: str, places: Sequence[Place]) -> list[Place]:
+        """The places of tokens of `_as_text`, without the spaces that it put in."""
+        put_in = [
+            found.start() + 1 + i for i, found in enumerate(self._looks_special.finditer(text))
+        ]
+        return [(b - bisect_left(put_in, b), e - bisect_left(put_in, e)) for b, e in places]
+
+    def _encode(
+        self,
+        side: str,
+        texts: Sequence[str],
+        *,
+        special: bool = True,
+        places: bool = False,
+    ) -> list[list[Any]]:
+        """The ids of each text, or their `places`, without those of the end token."""
         if not texts:
             return []
-        rows: list[list[int]]
-        rows = self._tokenizer(**{side: list(texts)}, add_special_tokens=special)["input_ids"]
-        return [ids[:-1] for ids in rows] if special and self._ends[side] else rows
+        asked = {"return_offsets_mapping": True} if places else {}
+        given = self._tokenizer(**{side: list(texts)}, add_special_tokens=special, **asked)
+        rows: list[list[Any]] = given["offset_mapping" if places else "input_ids"]
+        return [row[:-1] for row in rows] if special and self._ends[side] else rows
 
 
 class Pretrained(TokenizerMaker):
@@ -167,6 +210,10 @@ class Pretrained(TokenizerMaker):
         special = SpecialIds(**told)
         made = HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
         return self._in_its_language(made)
+
+    def refuse_without_places(self) -> None:
+        """Raises a UserError where its tokenizer cannot tell where tokens stand in a text."""
+        self._opened.refuse_without_places()
 
     @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:

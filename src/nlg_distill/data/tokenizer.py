@@ -6,6 +6,7 @@ https://arxiv.org/abs/1808.06226.
 
 import io
 import re
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 import sentencepiece
 
 from nlg_distill.data.batch import SpecialIds
+from nlg_distill.data.spans import Place
 from nlg_distill.errors import UserError
 
 SPECIAL = SpecialIds(pad=0, begin=2, end=3)
 UNKNOWN_ID = 1
+SPACE = "\u2581"
 FILENAME = "sentencepiece.model"
 
 
@@ -41,6 +44,14 @@ class Tokenizer(ABC):
         """Ids of each target."""
 
     @abstractmethod
+    def target_places(self, texts: Sequence[str]) -> list[list[Place]]:
+        """Where in its text each token of a target stands, as `encode_targets` has them.
+
+        Raises:
+            UserError: if the tokenizer cannot tell.
+        """
+
+    @abstractmethod
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids."""
 
@@ -58,6 +69,10 @@ class TokenizerMaker(ABC):
     @abstractmethod
     def load(self, folder: Path) -> Tokenizer:
         """The tokenizer whose files `make` wrote to `folder`, or which were copied there."""
+
+    @abstractmethod
+    def refuse_without_places(self) -> None:
+        """Raises a UserError where its tokenizer cannot tell where tokens stand in a text."""
 
     @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -93,9 +108,36 @@ class SentencePieceTokenizer(Tokenizer):
         """Ids of each target, encoded as sources are."""
         return self.encode_sources(texts)
 
+    def target_places(self, texts: Sequence[str]) -> list[list[Place]]:
+        """Where in its text, before its normalisation, each token of a target stands."""
+        return [self._places(text) for text in texts]
+
+    def _places(self, text: str) -> list[Place]:
+        """SentencePiece counts the bytes of UTF-8.
+
+        Where several pieces spell what one character is normalised to, it gives the character to
+        the last of them alone; here it belongs to each.
+        """
+        characters = [i for i, character in enumerate(text) for _ in character.encode()]
+        characters.append(len(text))
+        places: list[Place] = []
+        for piece in reversed(self._processor.encode(text, return_type="proto").pieces):
+            begin, end = characters[piece.begin], characters[piece.end]
+            if places and _letters(piece.piece) > _letters(
+                unicodedata.normalize("NFKC", piece.surface)
+            ):
+                end = places[-1][1]
+            places.append((begin, end))
+        return places[::-1]
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids."""
         return [self._processor.decode(list(sequence)) for sequence in ids]
+
+
+def _letters(text: str) -> int:
+    """Characters that are no space, nor what stands for one in a piece."""
+    return sum(not character.isspace() for character in text.replace(SPACE, " "))
 
 
 class SentencePiece(TokenizerMaker):
@@ -149,6 +191,9 @@ class SentencePiece(TokenizerMaker):
                 f"(model_type={self.model_type}) out of {len(texts)} texts{remedy}"
             ) from error
         (folder / FILENAME).write_bytes(model.getvalue())
+
+    def refuse_without_places(self) -> None:
+        """It always can."""
 
     def load(self, folder: Path) -> SentencePieceTokenizer:
         """The model in `folder`."""

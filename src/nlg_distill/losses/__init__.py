@@ -26,6 +26,7 @@ from nlg_distill.losses.schedules import CosineSchedule, ExponentialSchedule, Li
 from nlg_distill.losses.skew_forward_kl import skew_forward_kl
 from nlg_distill.losses.skew_reverse_kl import skew_reverse_kl
 from nlg_distill.losses.sorted_wasserstein import sorted_wasserstein
+from nlg_distill.losses.span_kl import SpanTerm, span_kl
 from nlg_distill.losses.standardize import standardize_logits
 from nlg_distill.losses.symmetric_kl import symmetric_kl
 from nlg_distill.losses.taid import TAIDTerm, taid
@@ -50,6 +51,7 @@ __all__ = [
     "Objective",
     "PolicyGradientTerm",
     "SampledTerm",
+    "SpanTerm",
     "StudentLossWeights",
     "TAIDTerm",
     "TeacherEntropyWeights",
@@ -72,6 +74,7 @@ __all__ = [
     "skew_forward_kl",
     "skew_reverse_kl",
     "sorted_wasserstein",
+    "span_kl",
     "standardize_logits",
     "symmetric_kl",
     "taid",

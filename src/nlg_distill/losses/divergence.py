@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlg_distill.data.batch import Batch, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
@@ -16,6 +16,21 @@ from nlg_distill.models.output import ModelOutput
 from nlg_distill.teachers.signal import Gives, TeacherSignal
 
 Transform = Callable[[Tensor], Tensor]
+
+
+def refuse_other_vocabulary(student_logits: Tensor, teacher_logits: Tensor) -> None:
+    """Refuses sides of which the same token has not the same number.
+
+    Raises:
+        UserError: if the vocabularies differ in size.
+    """
+    ours, theirs = student_logits.shape[-1], teacher_logits.shape[-1]
+    if ours != theirs:
+        raise UserError(
+            f"the student's vocabulary has {ours} tokens and the teacher's {theirs}: this loss "
+            f"compares token with token, so give both the same tokenizer, or use "
+            f"loss=[nll,sorted_wasserstein]"
+        )
 
 
 class DivergenceTerm(Term):
@@ -162,12 +177,8 @@ class DivergenceTerm(Term):
             UserError: if the vocabularies differ in size.
         """
         ours, theirs = student.logits, signal.logits
-        if ours.shape[-1] != theirs.shape[-1] and not self.compares_vocabularies:
-            raise UserError(
-                f"the student's vocabulary has {ours.shape[-1]} tokens and the teacher's "
-                f"{theirs.shape[-1]}: this loss compares token with token, so give both the same "
-                f"tokenizer, or use loss=[nll,sorted_wasserstein]"
-            )
+        if not self.compares_vocabularies:
+            refuse_other_vocabulary(ours, theirs)
         return ours, theirs
 
     @property
@@ -200,9 +211,35 @@ class VocabularyTerm(DivergenceTerm):
 
 
 class CrossVocabularyTerm(VocabularyTerm):
-    """A divergence of two vocabularies that may differ, also in size."""
+    """A divergence of two vocabularies that may differ, also in size.
 
+    Where tokenizers differ, it counts at the positions that follow the same text on both sides.
+    """
+
+    asks = frozenset({Gives.VOCABULARY, Gives.ALIKE})
     compares_vocabularies = True
+
+    def per_token(
+        self, student: ModelOutput, signal: TeacherSignal, batch: Batch
+    ) -> Float[Tensor, "batch time"]:
+        """The divergence at every target position; 0 where the two sides read different texts."""
+        if signal.alike is None:
+            return super().per_token(student, signal, batch)
+        where = signal.alike.mask
+        rows = where.nonzero()[:, 0]
+        kept = Batch(
+            source_ids=batch.source_ids[rows],
+            source_mask=batch.source_mask[rows],
+            decoder_input_ids=batch.decoder_input_ids[where][:, None],
+            labels=batch.labels[where][:, None],
+            example_ids=batch.example_ids[rows],
+            authors=batch.authors[rows],
+        )
+        ours = ModelOutput(student.logits[where][:, None], nn.Identity())
+        theirs = ModelOutput(signal.alike.output.logits[:, None], nn.Identity())
+        values = super().per_token(ours, TeacherSignal(theirs), kept)
+        spread = torch.zeros(where.shape, dtype=values.dtype, device=values.device)
+        return spread.index_put((where,), values[:, 0])
 
 
 class LabelledDivergenceTerm(VocabularyTerm):

@@ -1,10 +1,11 @@
 """A student that learns from a teacher."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example
 from nlg_distill.losses.objective import Objective
 from nlg_distill.modules.generation import GenerationModule, OptimizerFactory, ScheduleFactory
 from nlg_distill.modules.student import StudentModule
@@ -52,6 +53,11 @@ class DistillModule(GenerationModule):
         self.teacher = teacher
         self.writing_seconds = 0.0
         self.targets = targets
+
+    def refuse_too_long(self, train: Sequence[Example], held_out: Sequence[Example]) -> None:
+        super().refuse_too_long(train, held_out)
+        if self.teacher is not None:
+            self.teacher.refuse_too_long(train)
 
     def on_fit_start(self) -> None:
         if self.teacher is not None:

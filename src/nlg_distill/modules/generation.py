@@ -1,7 +1,7 @@
 """What every module shares: token-normalised updates, an optimizer, and writing for validation."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from nlg_distill.data.batch import Batch, SpecialIds
+from nlg_distill.data.batch import Batch, Example, SpecialIds
 from nlg_distill.decoding import Hypothesis, greedy_search
 from nlg_distill.losses import LabelTerm, Objective, nll
 from nlg_distill.models import GenerationModel
@@ -66,6 +66,10 @@ class GenerationModule(L.LightningModule):
         self.register_buffer("validation_nll", torch.zeros(2), persistent=False)
         self.step_terms: dict[str, Tensor] = {}
         self.no_ops = NoOpWatch()
+
+    def refuse_too_long(self, train: Sequence[Example], held_out: Sequence[Example]) -> None:
+        """Raises a UserError where a model has too few positions for a text that it is to read."""
+        self.model.refuse_too_long([*train, *held_out])
 
     def training_batch(self, batch: Batch) -> Batch:
         """The batch to train on."""

@@ -8,12 +8,14 @@ from typing import Any
 from hydra.utils import get_class, instantiate
 
 from nlg_distill.data.corpus import Pair
+from nlg_distill.data.spans import align
 from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.models import GenerationModel
 from nlg_distill.modules import TeacherModule
 from nlg_distill.stages.models import load_model
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import console
+from nlg_distill.teachers.aligned import AlignedTeacher, aligned_share
 from nlg_distill.teachers.source import TeacherSource
 from nlg_distill.teachers.vocabulary import CutModel, compare_vocabularies, output_size
 
@@ -62,6 +64,48 @@ def _fitted(
     return model if found.cut is None else CutModel(model, found.cut)
 
 
+def open_for_text(
+    source: Mapping[str, Any],
+    parents: Mapping[str, Path],
+    pairs: Sequence[Pair],
+    tokenizer: Tokenizer,
+    *,
+    say: Callable[[str], None] | None = None,
+) -> TeacherSource:
+    """A source that runs the teachers among `parents` on the student's texts, `pairs`.
+
+    Teachers with a tokenizer of their own read the texts in their own tokens. `say` is told what is
+    done about the vocabularies.
+    """
+    own = load_tokenizer(parents[teacher_role(0)])
+    if own.pieces == tokenizer.pieces:
+        return open_models(source, parents, tokenizer, say=say)
+    aligned = aligned_teacher(open_models(source, parents, own), own, tokenizer, pairs)
+    if say is not None:
+        found = compare_vocabularies(
+            tokenizer.pieces,
+            own.pieces,
+            student_size=tokenizer.vocab_size,
+            teacher_size=own.vocab_size,
+        )
+        say(
+            f"{found.sentence}; texts are compared where both tokenizers cut them, at "
+            f"{aligned_share(aligned.alignments):.0%} of the student's target tokens"
+        )
+    return aligned
+
+
+def aligned_teacher(
+    source: TeacherSource, own: Tokenizer, tokenizer: Tokenizer, pairs: Sequence[Pair]
+) -> AlignedTeacher:
+    """The source of a teacher with its `own` tokenizer, for a student's texts."""
+    texts = [pair.target for pair in pairs]
+    places = zip(tokenizer.target_places(texts), own.target_places(texts), strict=True)
+    return AlignedTeacher(
+        source, own.special, encode_pairs(pairs, own), [align(*sides) for sides in places]
+    )
+
+
 def open_source(
     config: Mapping[str, Any],
     parents: Mapping[str, Path],
@@ -73,7 +117,7 @@ def open_source(
         return None
     kind: Any = get_class(config["teacher"]["_target_"])
     if kind.needs_model:
-        return open_models(config["teacher"], parents, tokenizer, say=console.print)
+        return open_for_text(config["teacher"], parents, pairs, tokenizer, say=console.print)
     stored: TeacherSource = instantiate(config["teacher"], _convert_="all")(
         parents["teacher_signal"], encode_pairs(pairs, tokenizer), config["teacher_signal"]
     )

@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from nlg_distill.data.batch import Example, SpecialIds
+from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.data.tokenizer import Tokenizer
-from nlg_distill.errors import UserError
 from nlg_distill.progress import progress
 from nlg_distill.session import Session
 from nlg_distill.stages.models import autocast
-from nlg_distill.stages.sources import open_models
+from nlg_distill.stages.sources import open_for_text
 from nlg_distill.stages.teacher_text import training_pairs
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import console
@@ -46,7 +46,8 @@ def build(
         spawn(share_work, work, nprocs=devices)  # type: ignore[no-untyped-call]
     else:
         share_work(0, *work)
-    examples, tokenizer = _training_text(config, parents)
+    pairs, tokenizer = _training_text(config, parents)
+    examples = encode_pairs(pairs, tokenizer)
     if not all(shard_path(out, i).is_file() for i in range(-(-len(examples) // SHARD_EXAMPLES))):
         share_work(0, *work, wait=True)  # a process that outlived its parent had a shard
     made_from = {**{role: path.name for role, path in parents.items()}, **config}
@@ -74,11 +75,13 @@ def share_work(
     """
     torch.set_num_threads(config["threads"])
     device = torch.device(device_type) if device_type == "cpu" else torch.device(device_type, rank)
-    examples, tokenizer = _training_text(config, parents)
+    pairs, tokenizer = _training_text(config, parents)
     mode = MODES[config["mode"]](config["k"], tokenizer.vocab_size, quantised=config["quantised"])
     say = console.print if rank == 0 else None
-    source = open_models(config["source"], parents, tokenizer, say=say)
+    source = open_for_text(config["source"], parents, pairs, tokenizer, say=say)
     source.to(device)
+    examples = encode_pairs(pairs, tokenizer)
+    source.refuse_too_long(examples)
     with torch.inference_mode(), autocast(config["precision"], device):
         write_shards(source, mode, examples, tokenizer.special, out, device, shard_examples, wait)
 
@@ -121,7 +124,7 @@ def _shard(
             yield None
             return
         tokens = sum(len(example.target_ids) + 1 for example in members)
-        yield map_shard(unfinished, tokens, mode.codec.bytes_per_token, write=True)
+        yield map_shard(unfinished, tokens, mode.bytes_per_token, write=True)
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.rename(done)
@@ -144,15 +147,9 @@ def _fill(
     begins = (counts.cumsum(0) - counts).tolist()
     first = members[0].example_id
     for batch in fixed_batches(members, special, BATCH_TOKENS, device):
-        logits = source(batch).logits[batch.target_mask]  # [tokens, vocab]
-        if logits.isnan().any():
-            raise UserError(
-                f"the teacher gives no numbers (NaN) for an example among "
-                f"{batch.example_ids.tolist()}: its training has failed, or trainer.precision is "
-                f"too low"
-            )
+        values = mode.read(source(batch), batch)
         lengths = batch.target_mask.sum(dim=1).tolist()
-        made = torch.split(mode.encode(logits, generator).cpu(), lengths)
+        made = torch.split(mode.encode(values, generator).cpu(), lengths)
         for example_id, part in zip(batch.example_ids.tolist(), made, strict=True):
             begin = begins[example_id - first]
             records[begin : begin + len(part)] = part
@@ -160,7 +157,6 @@ def _fill(
 
 def _training_text(
     config: Mapping[str, Any], parents: Mapping[str, Path]
-) -> tuple[list[Example], Tokenizer]:
-    tokenizer = load_tokenizer(parents["tokenizer"])
+) -> tuple[list[Pair], Tokenizer]:
     targets = instantiate(config["targets"], _convert_="all")
-    return encode_pairs(training_pairs(parents, targets), tokenizer), tokenizer
+    return training_pairs(parents, targets), load_tokenizer(parents["tokenizer"])

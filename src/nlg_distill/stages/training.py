@@ -106,7 +106,7 @@ class Training:
         validation = load_split(parents["corpus"], "validation")[: self.validation_pairs]
         held_out = encode_pairs(validation, tokenizer)
         tested = encode_pairs(load_split(parents["corpus"], "test"), tokenizer)
-        module.model.refuse_too_long([*train, *held_out, *tested])
+        module.refuse_too_long(train, [*held_out, *tested])
         data = TextDataModule(
             train,
             held_out,

@@ -44,9 +44,9 @@ class CachedTeacher:
         expected: Mapping[str, Any],
         *,
         source: Any,
-        k: int,
+        k: int | None,
         mode: ModeName = "top_k",
-        quantised: bool = True,
+        quantised: bool | None = True,
     ) -> None:
         """Opens a cache and compares it with the training.
 
@@ -55,14 +55,15 @@ class CachedTeacher:
             examples: what is trained on.
             expected: what the cache must have been made from, by role: keys and settings.
             source: the teacher source that the cache stands for; it does not run here.
-            k: tokens of each position.
-            mode: `top_k`, the most probable ones, or `samples`, independent draws.
-            quantised: 3.5 k + 6 bytes a position instead of 8 k + 4.
+            k: tokens of each position; None for `spans`.
+            mode: `top_k`, the most probable ones, `samples`, independent draws, or `spans`, how
+                probable the text itself is.
+            quantised: 3.5 k + 6 bytes a position instead of 8 k + 4; None for `spans`.
 
         Raises:
             UserError: if the cache was made from other models, text or settings.
         """
-        self.gives({"k": k, "mode": mode})
+        self.gives({"k": k, "mode": mode, "quantised": quantised})
         self.folder, self.source = folder, source
         facts = json.loads((folder / IDENTITY).read_text(encoding="utf-8"))
         self._compare(facts["made_from"], expected)
@@ -76,13 +77,21 @@ class CachedTeacher:
     @classmethod
     def gives(cls, settings: Mapping[str, Any]) -> frozenset[Gives]:
         """What the mode keeps."""
-        if settings["k"] < 1:
-            raise UserError(f"teacher.k must be at least 1, got {settings['k']}")
+        k, quantised = settings["k"], settings["quantised"]
         if settings["mode"] not in MODES:
             raise UserError(
                 f"teacher.mode must be one of {', '.join(MODES)}, got {settings['mode']!r}"
             )
-        return MODES[settings["mode"]].gives
+        mode = MODES[settings["mode"]]
+        if mode.keeps_tokens != (k is not None) or mode.keeps_tokens != (quantised is not None):
+            raise UserError(
+                f"teacher.mode={settings['mode']} does not go with teacher.k={k} and "
+                f"teacher.quantised={quantised}, which are of stored tokens: choose teacher=cached "
+                f"for tokens, teacher=cached_spans for spans"
+            )
+        if k is not None and k < 1:
+            raise UserError(f"teacher.k must be at least 1, got {k}")
+        return mode.gives
 
     @property
     def model(self) -> GenerationModel | None:
@@ -91,6 +100,9 @@ class CachedTeacher:
 
     def to(self, device: torch.device) -> None:
         """Nothing is moved: each batch has its signal made on its own device."""
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """Whoever made the cache has read them."""
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> TeacherSignal:
@@ -119,7 +131,7 @@ class CachedTeacher:
     @cached_property
     def shards(self) -> list[UInt8[Tensor, "tokens bytes"]]:
         """The files, mapped into memory."""
-        width = self.mode.codec.bytes_per_token
+        width = self.mode.bytes_per_token
         tokens = [int(part.sum()) for part in torch.split(self.counts, self.shard_examples)]
         return [
             map_shard(shard_path(self.folder, number), count, width, write=False)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example
 from nlg_distill.decoding import DecoderState
 from nlg_distill.distributions import LOWEST, log_probs
 from nlg_distill.errors import UserError
@@ -86,6 +86,11 @@ class EnsembleModel(GenerationModel):
         """That of the model with the least."""
         return torch.stack([m.room(source_mask) for m in self.models]).amin(dim=0)  # type: ignore[operator]
 
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """As each model does."""
+        for model in self.models:
+            model.refuse_too_long(examples)  # type: ignore[operator]
+
     def start(
         self,
         source_ids: Int[Tensor, "sources source"],
@@ -150,7 +155,7 @@ class EnsembleTeacher:
                 f"teacher.weights must be one positive number for each of teacher.seeds={seeds}, "
                 f"got {list(weights)}"
             )
-        return frozenset({Gives.VOCABULARY, Gives.DISTRIBUTION, Gives.WRITING})
+        return frozenset(Gives) - {Gives.SAMPLES, Gives.FEATURES}
 
     @property
     def model(self) -> GenerationModel:
@@ -160,6 +165,10 @@ class EnsembleTeacher:
     def to(self, device: torch.device) -> None:
         """Moves the teachers to where the student trains."""
         self._model.to(device)
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """As each teacher's model does."""
+        self._model.refuse_too_long(examples)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> TeacherSignal:

@@ -1,11 +1,11 @@
 """The teacher as a frozen module beside the student."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example
 from nlg_distill.models import GenerationModel
 from nlg_distill.modules.teacher import TeacherModule
 from nlg_distill.teachers.signal import Gives, TeacherSignal
@@ -36,6 +36,10 @@ class LiveTeacher:
     def to(self, device: torch.device) -> None:
         """Moves the teacher to where the student trains."""
         self.module.to(device)
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """As the teacher's model does."""
+        self.model.refuse_too_long(examples)
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> TeacherSignal:

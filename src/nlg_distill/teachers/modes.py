@@ -1,13 +1,16 @@
 """What a cache keeps of a teacher's distribution at each position."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
+from nlg_distill.data.batch import Batch
 from nlg_distill.distributions import log_probs
+from nlg_distill.errors import UserError
+from nlg_distill.losses.span_kl import span_log_odds
 from nlg_distill.teachers.codec import Codec, ExactCodec, QuantisedCodec
 from nlg_distill.teachers.signal import (
     Gives,
@@ -16,21 +19,35 @@ from nlg_distill.teachers.signal import (
     TeacherSignal,
 )
 
-ModeName = Literal["top_k", "samples"]
+ModeName = Literal["top_k", "samples", "spans"]
 
 
 class Mode(ABC):
-    """Distributions to bytes, and bytes to the signal of a batch."""
+    """What a teacher says to bytes, and bytes to the signal of a batch."""
 
     gives: frozenset[Gives]
+    keeps_tokens = True
+    """Whether `k` and `quantised` change anything."""
+    bytes_per_token: int
+    """All that one position takes."""
 
-    def __init__(self, k: int, vocab_size: int, *, quantised: bool) -> None:
-        """`k` tokens of each position."""
-        self.codec: Codec = (QuantisedCodec if quantised else ExactCodec)(k, vocab_size)
+    @abstractmethod
+    def __init__(self, k: Any, vocab_size: int, *, quantised: Any) -> None:
+        """With `k` and `quantised` of a cache, which are None where they change nothing."""
+
+    def read(self, signal: TeacherSignal, batch: Batch) -> Float[Tensor, "tokens values"]:
+        """What `encode` needs at each target position, row by row: the logits.
+
+        Raises:
+            UserError: if the teacher gives no numbers.
+        """
+        logits = signal.logits[batch.target_mask]
+        _refuse_nan(logits, batch)
+        return logits
 
     @abstractmethod
     def encode(
-        self, logits: Float[Tensor, "tokens vocab"], generator: Generator
+        self, values: Float[Tensor, "tokens values"], generator: Generator
     ) -> UInt8[Tensor, "tokens bytes"]:
         """What is stored of each position."""
 
@@ -39,7 +56,25 @@ class Mode(ABC):
         """The signal of a batch."""
 
 
-class TopKMode(Mode):
+def _refuse_nan(values: Tensor, batch: Batch) -> None:
+    if values.isnan().any():
+        raise UserError(
+            f"the teacher gives no numbers (NaN) for an example among "
+            f"{batch.example_ids.tolist()}: its training has failed, or trainer.precision is too "
+            f"low"
+        )
+
+
+class TokensMode(Mode):
+    """k tokens of each position, as a codec stores them."""
+
+    def __init__(self, k: int, vocab_size: int, *, quantised: bool) -> None:
+        """Chooses the codec."""
+        self.codec: Codec = (QuantisedCodec if quantised else ExactCodec)(k, vocab_size)
+        self.bytes_per_token = self.codec.bytes_per_token
+
+
+class TopKMode(TokensMode):
     """The k most probable tokens; the head is the log of the mass of all others."""
 
     gives = frozenset({Gives.DISTRIBUTION})
@@ -49,10 +84,10 @@ class TopKMode(Mode):
         super().__init__(min(k, vocab_size), vocab_size, quantised=quantised)
 
     def encode(
-        self, logits: Float[Tensor, "tokens vocab"], generator: Generator
+        self, values: Float[Tensor, "tokens values"], generator: Generator
     ) -> UInt8[Tensor, "tokens bytes"]:
         """Nothing is drawn."""
-        kept = SparseDistribution.of(logits, self.codec.k)
+        kept = SparseDistribution.of(values, self.codec.k)
         return self.codec.encode(kept.token_ids, kept.log_probs, kept.tail_log_mass)
 
     def decode(self, records: UInt8[Tensor, "batch time bytes"]) -> TeacherSignal:
@@ -64,19 +99,19 @@ class TopKMode(Mode):
         return TeacherSignal(sparse=SparseDistribution(ids, values, tail))
 
 
-class SamplesMode(Mode):
+class SamplesMode(TokensMode):
     """k independent draws from the teacher; the head is the largest log-probability among them."""
 
     gives = frozenset({Gives.SAMPLES})
 
     def encode(
-        self, logits: Float[Tensor, "tokens vocab"], generator: Generator
+        self, values: Float[Tensor, "tokens values"], generator: Generator
     ) -> UInt8[Tensor, "tokens bytes"]:
         """Drawn with replacement, so that a mean over the draws is unbiased."""
-        known = log_probs(logits)
+        known = log_probs(values)
         ids = torch.multinomial(known.exp(), self.codec.k, replacement=True, generator=generator)
-        values = known.gather(-1, ids)
-        return self.codec.encode(ids, values, values.amax(dim=-1))
+        drawn = known.gather(-1, ids)
+        return self.codec.encode(ids, drawn, drawn.amax(dim=-1))
 
     def decode(self, records: UInt8[Tensor, "batch time bytes"]) -> TeacherSignal:
         """The draws and their log-probabilities."""
@@ -86,4 +121,40 @@ class SamplesMode(Mode):
         return TeacherSignal(samples=SampledDistribution(ids, values))
 
 
-MODES: dict[str, type[Mode]] = {"top_k": TopKMode, "samples": SamplesMode}
+class SpansMode(Mode):
+    """The log-odds of each span of the text at its first token, in float32; NaN elsewhere.
+
+    Of a teacher with the student's tokens, every token is a span.
+    """
+
+    gives = frozenset({Gives.SPANS})
+    keeps_tokens = False
+    bytes_per_token = 4
+
+    def __init__(self, k: None, vocab_size: int, *, quantised: None) -> None:
+        """There is nothing to choose."""
+
+    def read(self, signal: TeacherSignal, batch: Batch) -> Float[Tensor, "tokens values"]:
+        """The log-odds.
+
+        Raises:
+            UserError: if the teacher gives no numbers: every text begins with a span.
+        """
+        odds = signal.span_log_odds
+        if odds is None:
+            odds = span_log_odds(signal.logits, batch.labels, batch.target_mask)
+        _refuse_nan(odds[:, 0], batch)
+        return odds[batch.target_mask][:, None]
+
+    def encode(
+        self, values: Float[Tensor, "tokens values"], generator: Generator
+    ) -> UInt8[Tensor, "tokens bytes"]:
+        """Nothing is drawn, and nothing is lost."""
+        return values.to(torch.float32).contiguous().view(torch.uint8)
+
+    def decode(self, records: UInt8[Tensor, "batch time bytes"]) -> TeacherSignal:
+        """The same numbers, bit for bit."""
+        return TeacherSignal(span_log_odds=records.contiguous().view(torch.float32)[..., 0])
+
+
+MODES: dict[str, type[Mode]] = {"top_k": TopKMode, "samples": SamplesMode, "spans": SpansMode}

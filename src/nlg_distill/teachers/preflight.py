@@ -7,7 +7,7 @@ from hydra.utils import get_class
 
 from nlg_distill.data.batch import Author
 from nlg_distill.errors import UserError
-from nlg_distill.teachers.signal import Gives
+from nlg_distill.teachers.signal import ACROSS_TOKENIZERS, Gives
 
 TEXT_ALONE = "or train on the teacher's text alone with targets=teacher_beam loss=[nll]"
 REMEDIES = {
@@ -15,6 +15,7 @@ REMEDIES = {
     Gives.SAMPLES: "set teacher=live, or teacher=cached teacher.mode=samples",
     Gives.DISTRIBUTION: f"set teacher=live, or teacher=cached teacher.mode=top_k, {TEXT_ALONE}",
     Gives.VOCABULARY: f"set teacher=live, {TEXT_ALONE}",
+    Gives.SPANS: f"set teacher=live or teacher=cached_spans, {TEXT_ALONE}",
     Gives.WRITING: "set teacher=live, or targets whose text is there before training, such as "
     "targets=teacher_beam",
 }
@@ -65,7 +66,7 @@ def refuse_impossible(
 def refuse_across_tokenizers(
     targets: Mapping[str, Any], loss: Mapping[str, Mapping[str, Any]], init: Mapping[str, Any]
 ) -> None:
-    """Refuses all that compares or takes over tokens, where the teacher has others.
+    """Refuses what compares, writes or takes over tokens one by one, where the teacher has others.
 
     Args:
         targets: config of the targets policy.
@@ -79,8 +80,12 @@ def refuse_across_tokenizers(
     kinds: dict[str, Any] = {name: get_class(term["_target_"]) for name, term in loss.items()}
     policy: Any = get_class(targets["_target_"])
     start: Any = get_class(init["_target_"])
-    needs = [f"loss.{name}" for name, kind in kinds.items() if kind.asks]
-    if policy.needs_live_teacher:
+    needs = [
+        f"loss.{name}"
+        for name, kind in kinds.items()
+        if kind.asks and not kind.asks & ACROSS_TOKENIZERS
+    ]
+    if policy.online:
         needs.append(f"the policy {policy.__name__}")
     if start.needs_teacher:
         needs.append(f"the start {start.__name__}")
@@ -88,7 +93,8 @@ def refuse_across_tokenizers(
         raise UserError(
             f"{needs[0]} needs a teacher with the student's tokens, and this one has a tokenizer "
             f"of its own (teacher_tokenizer): give both one with tokenizer@teacher_tokenizer="
-            f"shared, {TEXT_ALONE}"
+            f"shared, compare text that is there before training with loss=[nll,span_kl] or "
+            f"loss=[nll,sorted_wasserstein], {TEXT_ALONE}"
         )
 
 

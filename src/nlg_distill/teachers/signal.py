@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nlg_distill.distributions import LOWEST, log_probs
@@ -18,8 +18,14 @@ class Gives(Enum):
     VOCABULARY = "the probability of every token"
     DISTRIBUTION = "the probability of single tokens"
     SAMPLES = "tokens drawn from the teacher"
+    SPANS = "the probability of spans of the text"
+    ALIKE = "the probability of every token where a span of the text begins"
     FEATURES = "inner states"
     WRITING = "text written during training"
+
+
+ACROSS_TOKENIZERS = frozenset({Gives.SPANS, Gives.ALIKE})
+"""What a teacher with other tokens can tell about a student's text."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,19 @@ class SampledDistribution:
     log_probs: Float[Tensor, "*tokens draws"]
 
 
+@dataclass(frozen=True)
+class AlikePositions:
+    """Where student and teacher, with other tokens, are to go on from the same text.
+
+    Args:
+        mask: True at the student's positions that are such.
+        output: of the teacher at those, row by row, over its own vocabulary.
+    """
+
+    mask: Bool[Tensor, "batch time"]
+    output: ModelOutput
+
+
 def log_complement(log_probs: Float[Tensor, "*tokens k"]) -> Float[Tensor, "*tokens"]:
     """Log of the probability that is left beside these, at least that of the dtype's rounding.
 
@@ -99,19 +118,24 @@ class TeacherSignal:
         log_probs: a distribution over the vocabulary that no single model's output stands behind.
         sparse: k tokens of each position, from a cache.
         samples: tokens drawn at each position, from a cache.
+        span_log_odds: log P - log(1 - P) of the spans of text that teacher and student share, P the
+            teacher's probability, at the student's first token of each; NaN at all others.
+        alike: of a teacher with other tokens: where both go on from the same text.
     """
 
     output: ModelOutput | None = None
     log_probs: Float[Tensor, "batch time vocab"] | None = None
     sparse: SparseDistribution | None = None
     samples: SampledDistribution | None = None
+    span_log_odds: Float[Tensor, "batch time"] | None = None
+    alike: AlikePositions | None = None
 
     @property
     def logits(self) -> Float[Tensor, "batch time vocab"]:
         """The teacher's unnormalised scores over the whole vocabulary.
 
         Raises:
-            UserError: if this teacher gives nothing but text, or k tokens alone.
+            UserError: if this teacher gives nothing but text, k tokens or spans.
         """
         if self.output is not None:
             return self.output.logits
@@ -121,6 +145,12 @@ class TeacherSignal:
             raise UserError(
                 "this loss needs the teacher's whole distribution, and a cached teacher stored "
                 "k tokens of it: set teacher=live"
+            )
+        if self.span_log_odds is not None:
+            raise UserError(
+                "this loss compares distributions token by token, and the teacher has a tokenizer "
+                "of its own: use loss=[nll,span_kl] or, with a teacher that runs, "
+                "loss=[nll,sorted_wasserstein]"
             )
         raise UserError(
             "this loss compares distributions, but the teacher gives none here: set "

@@ -1,11 +1,11 @@
 """What every teacher source offers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example
 from nlg_distill.models import GenerationModel
 from nlg_distill.teachers.signal import Gives, TeacherSignal
 
@@ -34,6 +34,10 @@ class TeacherSource(Protocol):
 
     def to(self, device: torch.device) -> None:
         """Moves what the source holds to where the student trains."""
+        ...
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """Raises a UserError where a model that runs has too few positions for a training text."""
         ...
 
     def __call__(self, batch: Batch) -> TeacherSignal:

@@ -1,11 +1,11 @@
 """The teacher as a black box that only writes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example
 from nlg_distill.models import GenerationModel
 from nlg_distill.teachers.signal import Gives, TeacherSignal
 
@@ -27,6 +27,9 @@ class TextOnlyTeacher:
 
     def to(self, device: torch.device) -> None:
         """There is nothing to move."""
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """Nobody reads them."""
 
     def __call__(self, batch: Batch) -> TeacherSignal:
         """An empty signal."""

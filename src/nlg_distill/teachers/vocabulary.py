@@ -75,7 +75,8 @@ def compare_vocabularies(
         sentence = f"vocabularies overlap: {sizes}, {shared} in common, but not with the same ids"
     remedy = (
         "the same id is not the same token, so distributions cannot be compared token by token. "
-        "Train both with one tokenizer, or learn from the teacher's text alone "
+        "Train both with one tokenizer, or give the teacher its own (tokenizer@teacher_tokenizer) "
+        "and compare spans of text (loss=[nll,span_kl]) or learn from its text alone "
         "(targets=teacher_beam loss=[nll])"
     )
     return VocabularyPlan(relation, sentence, problem=f"{sentence}: {remedy}")
@@ -132,6 +133,10 @@ class CutModel(GenerationModel):
     def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
         """As the model does."""
         return self.model.room(source_mask)
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """As the model does."""
+        self.model.refuse_too_long(examples)
 
     def start(
         self,
