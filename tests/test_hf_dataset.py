@@ -237,6 +237,13 @@ def test_a_field_that_is_not_there_or_no_text_is_named(tmp_path, corpus, message
         list(HubPairs(dataset=toy(files=files), **corpus).read(tmp_path))
 
 
+def test_a_slice_of_a_split_is_one_of_a_file_too(tmp_path):
+    files = write(tmp_path, {"train": [{"a": f"a{i}", "b": f"b{i}"} for i in range(5)]}, "jsonl")
+    dataset = toy(files=files, splits={"train": "train[1:3]"})
+    pairs = list(HubPairs(dataset=dataset, source="a", target="b").read(tmp_path))
+    assert [pair.source for pair in pairs] == ["a1", "a2"]
+
+
 def test_turns_are_a_list_of_texts(tmp_path):
     files = write(tmp_path, {"train": [{"said": "no list"}]}, "jsonl")
     with pytest.raises(UserError, match="said is no list of texts, but 'no list'"):

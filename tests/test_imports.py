@@ -10,6 +10,7 @@ from hf_checkpoints import make_gguf, quantisable
 
 from nlg_distill.config import ROOT, check, compose
 from nlg_distill.errors import UserError
+from nlg_distill.extras import install
 from nlg_distill.models import HFCausal
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -25,6 +26,13 @@ EXTRAS = {name: packages(of) for name, of in PROJECT["optional-dependencies"].it
 OPTIONAL = set().union(*(of for name, of in EXTRAS.items() if name != "dev")) - CORE
 assert {"torch", "lightning", "wandb"} < CORE
 assert {"transformers", "peft", "datasets", "fastapi"} < OPTIONAL
+
+
+@pytest.mark.parametrize("package", sorted(OPTIONAL))
+def test_a_package_of_an_extra_is_installed_by_one_that_brings_it(package):
+    extra = re.fullmatch(r"pip install -e '\.\[(\w+)\]'", install(package))[1]
+    assert extra != "dev"
+    assert package in EXTRAS[extra]
 
 
 AS_IF_NOT_INSTALLED = f"""

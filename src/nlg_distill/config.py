@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import importlib.util
 import inspect
 import re
 import types
@@ -221,7 +222,8 @@ def _check_node(path: str, node: DictConfig) -> None:
     try:
         target = get_object(node._target_)
     except Exception as error:
-        command = install(str(node._target_).partition(".")[0])
+        package = str(node._target_).partition(".")[0]
+        command = None if importlib.util.find_spec(package) else install(package)
         hint = f"\nIt comes with an extra: {command}" if command else ""
         raise UserError(
             f"{path}._target_={node._target_} cannot be imported: {error}{hint}"

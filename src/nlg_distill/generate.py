@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -116,20 +117,26 @@ def _reads_sources(artifact: Path) -> bool:
 def _find(path: Path) -> Path:
     if (path / WEIGHTS).is_file():
         return path
-    result = path / "result.json"
-    if not result.is_file():
-        what = f"holds neither {WEIGHTS} nor result.json" if path.is_dir() else "is no folder"
-        below = max(
-            path.glob("**/result.json"), key=lambda file: file.stat().st_mtime, default=None
+    facts = _of_a_run(path / "result.json")
+    if facts is None:
+        what = (
+            f"holds neither {WEIGHTS} nor a run's result.json" if path.is_dir() else "is no folder"
         )
+        runs = [file for file in path.glob("**/result.json") if _of_a_run(file)]
+        newest = max(runs, key=lambda file: file.stat().st_mtime, default=None)
         raise UserError(
             f"{path} {what}: give a folder like artifacts/student/<key>, or the folder of a "
-            f"finished run" + (f", such as {below.parent}" if below else "")
+            f"finished run" + (f", such as {newest.parent}" if newest else "")
         )
-    facts = json.loads(result.read_text(encoding="utf-8"))
     if "model" not in facts["artifacts"]:
         raise UserError(f"{path} is of a black box: there is no model here that could write")
     artifact = Path(facts["artifacts_root"], facts["artifacts"]["model"])
     if not artifact.is_dir():
         raise UserError(f"the model of {path} is no longer in the store: {artifact} is missing")
     return artifact
+
+
+def _of_a_run(result: Path) -> dict[str, Any] | None:
+    """What a finished run wrote; None if it is none, such as an artifact of scores."""
+    facts: dict[str, Any] = json.loads(result.read_text("utf-8")) if result.is_file() else {}
+    return facts if "artifacts_root" in facts else None

@@ -6,7 +6,7 @@ from pathlib import Path
 from nlg_distill.config import check, compose
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.plan import plan
+from nlg_distill.stages.text_plan import corpus_stage
 from nlg_distill.store import Store
 
 
@@ -22,7 +22,7 @@ def write_sources(file: Path, overrides: Sequence[str]) -> int:
     cfg = compose(overrides)
     check(cfg)
     session = Session(Path(cfg.paths.downloads), {}, lambda key: None)
-    corpus = Store(Path(cfg.paths.artifacts)).get(plan(cfg, overrides).corpus, session)
+    corpus = Store(Path(cfg.paths.artifacts)).get(corpus_stage(cfg), session)
     sources = [" ".join(pair.source.split()) for pair in load_split(corpus, "train")]
     file.write_text("".join(f"{source}\n" for source in sources), encoding="utf-8")
     return len(sources)

@@ -1,10 +1,13 @@
 """What a corpus is: pairs of texts, and where they came from."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from nlg_distill.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,18 @@ class OfFiles(ABC):
     @abstractmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
         """What identifies the files that its config names, if any; no corpus is read."""
+
+
+def hashes(files: Mapping[str, str]) -> dict[str, str]:
+    """The SHA-256 of each file, by its role.
+
+    Raises:
+        UserError: if there is no such file.
+    """
+    if missing := [path for path in files.values() if not Path(path).is_file()]:
+        raise UserError(f"there is no file {Path(missing[0]).absolute()}")
+    found = {}
+    for role, path in files.items():
+        with Path(path).open("rb") as file:
+            found[role] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found

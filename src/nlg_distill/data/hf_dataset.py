@@ -1,6 +1,5 @@
 """Benchmark sets as the library `datasets` reads them: from the hub, or from local files."""
 
-import hashlib
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_distill.data.chitchat import replies
-from nlg_distill.data.corpus import OfFiles, Pair
+from nlg_distill.data.corpus import OfFiles, Pair, hashes
 from nlg_distill.data.pieces import first_piece
 from nlg_distill.errors import UserError, require_positive
 
@@ -73,11 +72,11 @@ class HubDataset:
         library = _library()
         try:
             if self.files:
-                path = self.files[split]
+                path, slices = self.files[split], self.splits[split].partition("[")[1:]
                 return library.load_dataset(
                     BUILDERS[Path(path).suffix],
                     data_files={split: path},
-                    split=split,
+                    split=split + "".join(slices),
                     cache_dir=str(cache),
                 )
             return library.load_dataset(
@@ -105,15 +104,12 @@ class _HubCorpus(OfFiles):
 
     @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
-        """A hash of each local file; nothing of a hub, whose revision is among the settings.
+        """A hash of each local file; of a hub nothing but the settings, with its revision if given.
 
         Raises:
             UserError: if there is no such file.
         """
-        files = settings["dataset"].get("files") or {}
-        if missing := [path for path in files.values() if not Path(path).is_file()]:
-            raise UserError(f"there is no file {Path(missing[0]).absolute()}")
-        return {split: _sha256(Path(path)) for split, path in files.items()}
+        return hashes(settings["dataset"].get("files") or {})
 
 
 class HubPairs(_HubCorpus):
@@ -207,8 +203,3 @@ def _library() -> Any:
         ) from error
     datasets.disable_progress_bars()
     return datasets
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

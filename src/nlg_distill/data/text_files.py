@@ -2,14 +2,15 @@
 
 import codecs
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from nlg_distill.data.corpus import Pair
+from nlg_distill.data.corpus import OfFiles, Pair, hashes
 from nlg_distill.errors import UserError
 
 
-class TextFiles:
+class TextFiles(OfFiles):
     """Pairs read from local files, UTF-8, one example per line."""
 
     def __init__(
@@ -42,6 +43,16 @@ class TextFiles:
             )
         self.path, self.source_path, self.target_path = path, source_path, target_path
         self.source_column, self.target_column = source_column, target_column
+
+    @classmethod
+    def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
+        """A hash of each file.
+
+        Raises:
+            UserError: if there is no such file.
+        """
+        names = ("path", "source_path", "target_path")
+        return hashes({name: settings[name] for name in names if settings.get(name)})
 
     def read(self, downloads: Path) -> Iterator[Pair]:
         """Pairs in the files' order."""

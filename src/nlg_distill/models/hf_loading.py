@@ -9,8 +9,7 @@ import torch
 
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import OPENING, first_line, library, place
-
-TOKENS = {f"{name}_token_id" for name in ("bos", "eos", "pad", "decoder_start")}  # of any model
+from nlg_distill.models.hf_settings import TOKENS
 
 
 def config_of(settings: Mapping[str, Any], vocab_size: int) -> Any:

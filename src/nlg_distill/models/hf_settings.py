@@ -31,6 +31,8 @@ KINDS = {
     "heads": QUERY_HEADS,
     "its feed-forward size": FEED_FORWARD,
 }
+TOKENS = {f"{name}_token_id" for name in ("bos", "eos", "pad", "decoder_start")}
+"""Settings that any model may have, whatever its kind's defaults name."""
 VOCABULARY = "vocab_size"
 """How the settings end that a tokenizer gives."""
 OF_A_FILE = {
@@ -52,7 +54,9 @@ def settings_of(config: Any) -> dict[str, Any]:
     given = {
         name: value
         for name, value in config.to_dict().items()
-        if name in known and name not in OF_A_FILE and not name.endswith(VOCABULARY)
+        if (name in known or name in TOKENS)
+        and name not in OF_A_FILE
+        and not name.endswith(VOCABULARY)
     }
     return {"model_type": config.model_type, **given}
 
@@ -96,7 +100,10 @@ def by_layer(settings: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {
         name: value
         for name, value in settings.items()
-        if isinstance(value, list) and value and len(value) in depths
+        if isinstance(value, list)
+        and value
+        and len(value) in depths
+        and not name.endswith("_token_id")
     }
 
 

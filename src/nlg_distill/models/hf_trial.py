@@ -39,7 +39,8 @@ def randomised(network: Any) -> Any:
 def changing(network: Any, axes: Axes) -> str | None:
     """A width whose units cannot be put in another order without a change; None if all can.
 
-    Each width gets an order of its own, so that two that belong together are not taken for two.
+    Each width gets an order of its own, so that two that belong together are not taken for two;
+    none keeps the one it has, unless it is of one unit.
     """
     generator = torch.Generator().manual_seed(0)
     orders: dict[str, Int[Tensor, " units"]] = {}
@@ -47,7 +48,7 @@ def changing(network: Any, axes: Axes) -> str | None:
         for dimension, axis in enumerate(axes[name]):
             if axis is not None and axis.ranked and axis.widths[0] not in orders:
                 units = axis.units(tensor.shape[dimension])
-                orders[axis.widths[0]] = torch.randperm(units, generator=generator)
+                orders[axis.widths[0]] = _another(units, orders.values(), generator)
     before = _logits(network)
 
     def changes(widths: Iterable[str]) -> bool:
@@ -60,6 +61,16 @@ def changing(network: Any, axes: Axes) -> str | None:
     if not changes(orders):
         return None
     return next((width for width in orders if changes([width])), min(orders))
+
+
+def _another(
+    units: int, orders: Iterable[Tensor], generator: torch.Generator
+) -> Int[Tensor, " units"]:
+    """An order of so many units that is none of these; as they are, if there is no other."""
+    kept = torch.arange(units)
+    taken = {tuple(order.tolist()) for order in (kept, *orders)}
+    drawn = (torch.randperm(units, generator=generator) for _ in range(1000))
+    return next((order for order in drawn if tuple(order.tolist()) not in taken), kept)
 
 
 @torch.no_grad()

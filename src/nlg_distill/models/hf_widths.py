@@ -35,7 +35,7 @@ from nlg_distill.models.widths import Axis
 LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
 Place = tuple[str, int]
 """A dimension: the name of its parameter, and its number."""
-UNITS = 3
+UNITS = 5
 TOKENS = 11
 ELSE = "start the student otherwise, as with init=random"
 

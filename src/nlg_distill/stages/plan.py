@@ -5,15 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from nlg_distill.data.corpus import OfFiles
 from nlg_distill.data.tokenizer import Shared
 from nlg_distill.errors import UserError
 from nlg_distill.stages.black_box_plan import scores_stage, texts_stage
 from nlg_distill.stages.earlier import earlier, shared_with_earlier
 from nlg_distill.stages.models import concrete
 from nlg_distill.stages.sources import LIVE, teacher_role
+from nlg_distill.stages.text_plan import (
+    as_dict,
+    class_of,
+    corpus_stage,
+    for_teacher,
+    further_tests_stage,
+    tokenizer_stage,
+    with_content,
+)
 from nlg_distill.store import Stage
 from nlg_distill.tasks import TRANSLATION, Task
 from nlg_distill.teachers.preflight import refuse_across_tokenizers, refuse_impossible
@@ -35,28 +43,23 @@ class Plan:
 
 def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     """The stages of `cfg`; `overrides` are what the user gave, for experiments that it names."""
-    corpus = Stage(
-        name="corpus",
-        version=2,
-        config=_corpus(cfg),
-        builder="nlg_distill.stages.corpus.build",
-    )
-    text = {"corpus": corpus, "tokenizer": _tokenizer(_plain(cfg.data)["tokenizer"], corpus)}
+    corpus = corpus_stage(cfg)
+    text = {"corpus": corpus, "tokenizer": tokenizer_stage(as_dict(cfg.data)["tokenizer"], corpus)}
     if cfg.stage == "teacher" and (black_box := _black_box(cfg)):
-        if "further_tests" in cfg.data:
+        if cfg.data.get("further_tests"):
             raise UserError("a black box is scored on no data.further_tests: leave them out")
-        scored = scores_stage(black_box, {**_plain(cfg, "scoring"), **_task(cfg)}, corpus)
+        scored = scores_stage(black_box, {**as_dict(cfg, "scoring"), **_task(cfg)}, corpus)
         return Plan(corpus, text["tokenizer"], scored.parents["teacher_text"], scored)
     if cfg.stage == "teacher":
-        text = _for_teacher(cfg, text)
+        text = for_teacher(cfg, text)
     subject = _teacher(cfg, text) if cfg.stage == "teacher" else _student(cfg, text, overrides)
     compared = _teachers(cfg, text) if _needs_teacher(cfg) else {}
-    further = _further_tests(cfg, corpus)
+    further = further_tests_stage(cfg, corpus)
     scores = Stage(
         name="scores",
         version=1,
         config={
-            **_plain(cfg, "scoring"),
+            **as_dict(cfg, "scoring"),
             "precision": cfg.trainer.precision,
             **(_together(cfg) if compared else {}),
             **_task(cfg),
@@ -68,53 +71,9 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     return Plan(corpus, text["tokenizer"], subject, scores, further.get("further_tests"))
 
 
-def _corpus(cfg: DictConfig) -> dict[str, Any]:
-    config = _plain(cfg.data, "corpus", "cleaning", "splitting")
-    of_files = issubclass(_class(cfg.data.corpus), OfFiles)
-    return _with_content(config, "corpus") if of_files else config
-
-
-def _tokenizer(settings: dict[str, Any], corpus: Stage) -> Stage:
-    return Stage(
-        name="tokenizer",
-        version=1,
-        config=_with_content({"tokenizer": settings}, "tokenizer"),
-        builder="nlg_distill.stages.tokenizer.build",
-        parents={"corpus": corpus},
-    )
-
-
-def _for_teacher(cfg: DictConfig, text: dict[str, Stage]) -> dict[str, Stage]:
-    """What a teacher reads: the student's text, with a tokenizer of its own if it has one."""
-    if _class(cfg.teacher_tokenizer) is Shared:
-        return text
-    return {**text, "tokenizer": _tokenizer(_plain(cfg)["teacher_tokenizer"], text["corpus"])}
-
-
-def _further_tests(cfg: DictConfig, corpus: Stage) -> dict[str, Stage]:
-    """The stage of the further test sets, by its role; nothing where there are none.
-
-    No model depends on it: one that is trained is scored on a new test set as it is.
-    """
-    if not cfg.data.get("further_tests"):
-        return {}
-    if wrong := [name for name in cfg.data.further_tests if not str(name).isidentifier()]:
-        raise UserError(
-            f"data.further_tests.{wrong[0]}: a test set's name is of letters, digits and _"
-        )
-    stage = Stage(
-        name="further_tests",
-        version=1,
-        config=_plain(cfg.data, "further_tests", "cleaning"),
-        builder="nlg_distill.stages.further_tests.build",
-        parents={"corpus": corpus},
-    )
-    return {"further_tests": stage}
-
-
 def _task(cfg: DictConfig) -> dict[str, Any]:
     """The task; nothing where it is left as it is without settings, which is translation."""
-    task = _plain(cfg.task)
+    task = as_dict(cfg.task)
     return {"task": task} if task != TRANSLATION else {}
 
 
@@ -133,11 +92,11 @@ def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -
     return Stage(
         name="teacher",
         version=1,
-        config=_with_content(
+        config=with_content(
             {
-                "model": concrete(_plain(cfg)["teacher_model"]),
-                "training": _plain(cfg)["teacher_training"],
-                "loss": _plain(cfg)["teacher_loss"],
+                "model": concrete(as_dict(cfg)["teacher_model"]),
+                "training": as_dict(cfg)["teacher_training"],
+                "loss": as_dict(cfg)["teacher_loss"],
                 "seed": cfg.teacher_seed if seed is None else seed,
                 **_watched(cfg),
                 **_trainer(cfg),
@@ -145,13 +104,13 @@ def _teacher(cfg: DictConfig, text: dict[str, Stage], seed: int | None = None) -
             "model",
         ),
         builder="nlg_distill.stages.training.build_teacher",
-        parents=_for_teacher(cfg, text),
+        parents=for_teacher(cfg, text),
     )
 
 
 def _model_source(cfg: DictConfig) -> dict[str, Any]:
     """Config of the source that runs models, also behind a cache or a text alone."""
-    teacher: dict[str, Any] = _plain(cfg)["teacher"]
+    teacher: dict[str, Any] = as_dict(cfg)["teacher"]
     inner: dict[str, Any] = teacher.get("source", teacher)
     return inner if get_class(inner["_target_"]).needs_model else LIVE  # type: ignore[attr-defined]
 
@@ -185,7 +144,7 @@ def _teacher_text(cfg: DictConfig, text: dict[str, Stage]) -> Stage:
             **_together(cfg),
         },
         builder="nlg_distill.stages.teacher_text.build",
-        parents={**_for_teacher(cfg, text), **_teachers(cfg, text)},
+        parents={**for_teacher(cfg, text), **_teachers(cfg, text)},
     )
 
 
@@ -195,8 +154,8 @@ def _teacher_signal(cfg: DictConfig, parents: dict[str, Stage], text: dict[str, 
         name="teacher_signal",
         version=2,
         config={
-            **{key: value for key, value in _plain(cfg.teacher).items() if key[0] != "_"},
-            **_plain(cfg, "targets"),
+            **{key: value for key, value in as_dict(cfg.teacher).items() if key[0] != "_"},
+            **as_dict(cfg, "targets"),
             "threads": cfg.teacher_training.threads,
             "precision": cfg.trainer.precision,
         },
@@ -206,9 +165,9 @@ def _teacher_signal(cfg: DictConfig, parents: dict[str, Stage], text: dict[str, 
 
 
 def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) -> Stage:
-    plain = _plain(cfg)
+    plain = as_dict(cfg)
     refuse_impossible(plain["teacher"], plain["targets"], plain["loss"])
-    if _class(cfg.teacher_tokenizer) is not Shared:
+    if class_of(cfg.teacher_tokenizer) is not Shared:
         refuse_across_tokenizers(plain["targets"], plain["loss"], plain["init"])
     parents = dict(text)
     needs: dict[str, Any] = {}
@@ -216,19 +175,19 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
         parents["teacher_text"] = _teacher_text(cfg, text)
     if _training_needs_teacher(cfg):
         needs["teacher"] = plain["teacher"]
-        if _class(cfg.teacher).needs_model:
+        if class_of(cfg.teacher).needs_model:
             parents |= _teachers(cfg, text)
         else:
             parents["teacher_signal"] = signal = _teacher_signal(cfg, dict(parents), text)
             needs["teacher_signal"] = signal.origin
-    if _class(cfg.init).needs_teacher:
+    if class_of(cfg.init).needs_teacher:
         parents["init_teacher"] = _teacher(cfg, text)
     if "experiment" in cfg.init:
         parents["init"] = _student(earlier(cfg, overrides), text, shared_with_earlier(overrides))
     return Stage(
         name="student",
         version=2,
-        config=_with_content(
+        config=with_content(
             {
                 "model": concrete(plain["student_model"]),
                 "training": plain["student_training"],
@@ -249,7 +208,7 @@ def _student(cfg: DictConfig, text: dict[str, Stage], overrides: Sequence[str]) 
 
 def _writing(cfg: DictConfig) -> dict[str, Any] | None:
     """How the training text is written beforehand, wherever in the policy it is said."""
-    nodes = [_plain(cfg)["targets"]]
+    nodes = [as_dict(cfg)["targets"]]
     for node in nodes:
         if "writing" in node:
             writing: dict[str, Any] = node["writing"]
@@ -273,28 +232,11 @@ def _needs_teacher(cfg: DictConfig) -> bool:
 
 
 def _training_needs_teacher(cfg: DictConfig) -> bool:
-    if _class(cfg.targets).needs_live_teacher:
+    if class_of(cfg.targets).needs_live_teacher:
         return True
-    return any(_class(term).asks for term in cfg.loss.values())
-
-
-def _class(node: DictConfig) -> Any:
-    """The class that a node names, whose attributes say what it needs."""
-    return get_class(node._target_)
-
-
-def _with_content(config: dict[str, Any], part: str) -> dict[str, Any]:
-    """A stage's config with what identifies the files that one part of it names, if any."""
-    kind: Any = get_class(config[part]["_target_"])
-    content = kind.content(config[part])
-    return {**config, "content": content} if content else config
+    return any(class_of(term).asks for term in cfg.loss.values())
 
 
 def _trainer(cfg: DictConfig) -> dict[str, Any]:
     """What of the trainer changes a result; where it runs and what it prints do not."""
-    return {"trainer": _plain(cfg.trainer, "precision", "devices")}
-
-
-def _plain(cfg: DictConfig, *keys: str) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    return {key: plain[key] for key in keys if key in plain} if keys else plain
+    return {"trainer": as_dict(cfg.trainer, "precision", "devices")}

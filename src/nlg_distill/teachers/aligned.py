@@ -13,6 +13,7 @@ from nlg_distill.data.spans import Alignment
 from nlg_distill.losses.span_kl import span_log_odds
 from nlg_distill.models import GenerationModel
 from nlg_distill.models.output import ModelOutput
+from nlg_distill.teachers.modes import refuse_nan
 from nlg_distill.teachers.signal import ACROSS_TOKENIZERS, AlikePositions, Gives, TeacherSignal
 from nlg_distill.teachers.source import TeacherSource
 
@@ -74,6 +75,7 @@ class AlignedTeacher:
         output = self._output(theirs)
         begins = _marked([a.theirs for a in known], theirs.labels)
         odds = span_log_odds(output.logits, theirs.labels, begins)
+        refuse_nan(odds[begins], batch)
         at_ours = torch.full(batch.labels.shape, torch.nan, device=device, dtype=odds.dtype)
         at_ours[_marked([a.ours for a in known], batch.labels)] = odds[begins]
         alike = AlikePositions(

