@@ -81,10 +81,12 @@ def test_every_group_is_known_here():
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Where my_gpt and my_t5 are, and a smaller model in the place of SmolLM2."""
+    """Where my_gpt, my_t5 and texts are, and a smaller model in the place of SmolLM2."""
     folder = tmp_path_factory.mktemp("home")
     make_whole("llama", folder / "my_gpt")
     make_whole("t5", folder / "my_t5")
+    for name in ("pairs.tsv", "my.de", "my.en"):
+        (folder / name).touch()  # whose content alone is looked at
     (folder / "downloads").mkdir()
     (folder / "answers.txt").write_text("one\ntwo\n")
     make_gguf(folder / "downloads" / "SmolLM2-135M-Instruct.Q4_1.gguf", quantisable())

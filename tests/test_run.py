@@ -277,7 +277,7 @@ def test_generate_writes_a_text_for_each_source(home):
     assert together == [generate_texts(folder, [s], chosen_writing(beam=2))[0] for s in sources]
     with pytest.raises(UserError, match="source 2 is empty"):
         generate_texts(folder, ["eins", " "], chosen_writing(beam=1))
-    with pytest.raises(UserError, match=r"holds neither model.safetensors nor result.json"):
+    with pytest.raises(UserError, match=r"holds neither model.safetensors nor a run's result.json"):
         generate_texts(home, ["eins"], chosen_writing(beam=1))
 
 
