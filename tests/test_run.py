@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from nlg_distill.config import CONF, ROOT, compose
+from nlg_distill.curves import read_curves
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.errors import UserError
@@ -294,6 +295,9 @@ def start(overrides, folder):
         )
 
 
+MEASURED = {"train/tokens_per_second", "train/writing_share"}  # by the clock
+
+
 def checkpoint_appears(artifacts):
     return list(artifacts.glob("student/*.partial/work/last.ckpt"))
 
@@ -322,11 +326,16 @@ def test_a_killed_training_ends_as_if_it_had_never_been_killed(home, tmp_path, e
     def outcome(folder):
         (weights,) = folder.glob("artifacts/student/*/model.safetensors")
         result = json.loads((weights.parent / "training.json").read_text())
-        return load_file(weights), result["best_validation_bleu"], result["steps"]
+        curves = [
+            {name: value for name, value in line.items() if name not in MEASURED}
+            for line in read_curves(weights.parent)
+        ]
+        return load_file(weights), curves, result["best_validation_bleu"], result["steps"]
 
     (one, *facts), (other, *same_facts) = outcome(whole), outcome(killed)
     assert facts == same_facts
     assert facts[-1] == 40
+    assert facts[0], "nothing was logged"
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 

@@ -39,7 +39,7 @@ class Session:
         """
         return "auto" if self.trainer["devices"] == 1 else "ddp_spawn"
 
-    def logger(self, key: str) -> Any:
-        """The logger of one training; False is what Lightning calls none."""
+    def loggers_of(self, key: str) -> list[Any]:
+        """The logger of one training, if there is one."""
         self.loggers[key] = self.open_logger(key)
-        return self.loggers[key] or False
+        return [self.loggers[key]] if self.loggers[key] else []

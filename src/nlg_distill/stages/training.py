@@ -19,6 +19,7 @@ from nlg_distill.callbacks import (
     Stopwatch,
     TextsOnValidation,
 )
+from nlg_distill.curves import CurvesLogger
 from nlg_distill.data.batch import Example
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import TextDataModule
@@ -244,7 +245,7 @@ def _run_to_its_end(
         max_epochs=training.max_steps // training.validate_every,
         accumulate_grad_batches=training.accumulate_grad_batches,
         gradient_clip_val=training.gradient_clip_val,
-        logger=session.logger(out.stem),
+        logger=[CurvesLogger(out), *session.loggers_of(out.stem)],
         callbacks=[
             *callbacks,
             ModelCheckpoint(
