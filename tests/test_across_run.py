@@ -85,6 +85,16 @@ def test_a_checkpoint_teaches_a_student_with_its_own_pieces(home):
     assert own.encode_sources(["eins"]) == plain(["German: eins So:"])["input_ids"]
 
 
+def test_a_teacher_with_the_students_pieces_reads_its_own_prompt(home, capfd):
+    ours = [o for o in settings(home) if "teacher_" not in o and "vocab_size" not in o]
+    ours += ["tokenizer@data.tokenizer=hf", f"data.tokenizer.path={home}/gpt2"]
+    teacher = ["tokenizer@teacher_tokenizer=hf", f"teacher_tokenizer.path={home}/gpt2"]
+    teacher += ["training@teacher_training=none", "model@teacher_model=hf_causal"]
+    teacher += [f"teacher_model.path={home}/gpt2", "teacher_tokenizer.prompt='So: {source}'"]
+    train([*ours, *teacher, "loss=[nll,span_kl]"], home / "runs" / "own_prompt")
+    assert "at 100% of the" in " ".join(capfd.readouterr().err.split())
+
+
 @pytest.mark.parametrize("source", ["live", "cached_spans"])
 def test_texts_beyond_the_teachers_context_are_refused_before_the_first_step(home, source):
     """Three words are few pieces for the student, and as many bytes as letters for this teacher."""

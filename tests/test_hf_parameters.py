@@ -301,6 +301,13 @@ def test_models_that_do_more_to_their_logits_or_look_ahead_are_refused():
         HFCausal(VOCAB, config=sizes)
 
 
+def test_settings_that_no_text_can_be_read_with_are_refused():
+    config = {"model_type": "qwen3_moe", "num_experts": 2, "num_experts_per_tok": 4}
+    sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1)
+    with pytest.raises(UserError, match=r"qwen3_moe with .* cannot read a text .*out of range"):
+        HFCausal(9, config={**config, **sizes, "moe_intermediate_size": 8})
+
+
 @pytest.mark.parametrize("source", [0, 1, 5])
 def test_the_longest_text_that_fits_is_taken_and_the_next_is_not(llama, source):
     model = opened("llama", llama)

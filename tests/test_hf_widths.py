@@ -308,6 +308,20 @@ def test_grouped_heads_whose_width_is_not_set_are_told():
     assert model.axes(key)[0].widths == ("model.layers.1.self_attn.heads",)
 
 
+def test_the_widths_of_experts_are_told():
+    """Gate and first matrix of all experts are one parameter, of two blocks."""
+    sizes = dict(moe_intermediate_size=8, shared_expert_intermediate_size=16, num_experts=4)
+    model = of_config("qwen2_moe", **SMALL | dict(hidden_size=48), **sizes)
+    mlp = "network.model.layers.0.mlp"
+    _, gate, hidden = model.axes(f"{mlp}.experts.gate_up_proj")
+    assert (gate.widths, gate.blocks) == (("model.layers.0.mlp.feed_forward",), 2)
+    assert hidden.widths == ("hidden",)
+    (shared, _), (_, read) = (
+        model.axes(f"{mlp}.shared_expert.{part}_proj.weight") for part in ("up", "down")
+    )
+    assert shared.widths == read.widths == ("model.layers.0.mlp.shared_expert.feed_forward",)
+
+
 @pytest.mark.parametrize("family", ["t5", "bart", "gpt2"])
 def test_a_wrong_idea_of_a_model_is_found_out(folders, family, monkeypatch):
     model = opened(family, folders / family)

@@ -7,6 +7,7 @@ import tomllib
 
 import pytest
 from hf_checkpoints import make_gguf, quantisable
+from transformers.utils.import_utils import is_gguf_available
 
 from nlg_distill.config import ROOT, check, compose
 from nlg_distill.errors import UserError
@@ -105,9 +106,11 @@ def test_an_adapter_without_its_package_names_the_extra(monkeypatch):
 
 def test_a_gguf_file_without_its_package_names_the_extra(tmp_path, monkeypatch):
     make_gguf(tmp_path / "tiny.gguf", quantisable())
+    is_gguf_available.cache_clear()
     monkeypatch.setitem(sys.modules, "gguf", None)
     with pytest.raises(UserError, match=r"tiny\.gguf .* pip install -e '\.\[hf\]'"):
         HFCausal(20, path=str(tmp_path / "tiny.gguf"))
+    is_gguf_available.cache_clear()  # for whoever reads such a file next
 
 
 @pytest.mark.parametrize("plugin", ["launcher=joblib", "sweeper=optuna"])

@@ -28,6 +28,7 @@ from nlg_distill.modules import TeacherModule
 from nlg_distill.teachers.aligned import AlignedTeacher, aligned_share
 from nlg_distill.teachers.ensemble import EnsembleTeacher
 from nlg_distill.teachers.live import LiveTeacher
+from nlg_distill.teachers.modes import SpansMode
 from nlg_distill.teachers.signal import ACROSS_TOKENIZERS, TeacherSignal
 
 LABELS = torch.tensor([[1, 4, 0, 2, 3], [6, 6, 5, IGNORE_INDEX, IGNORE_INDEX]])
@@ -142,9 +143,9 @@ def test_it_is_at_most_the_kl_of_the_distributions():
 OURS = [Example(0, [3, 4], [3, 4, 5, 6]), Example(1, [5], [6, 3]), Example(2, [4, 4, 4], [3])]
 THEIRS = [Example(0, [7], [8, 3, 4]), Example(1, [8, 3], [5, 5, 6]), Example(2, [6], [])]
 ALIGNED = [
-    Alignment([0, 1, 3, 4], [0, 1, 2, 3], [True, True, False, True], (5, 4)),
-    Alignment([0, 2], [0, 3], [True, True], (3, 4)),
-    Alignment([0], [0], [False], (2, 1)),
+    Alignment([0, 1, 3, 4], [0, 1, 2, 3], [True, True, False, True], [True] * 4, (5, 4)),
+    Alignment([0, 2], [0, 3], [True, True], [True] * 2, (3, 4)),
+    Alignment([0], [0], [False], [True], (2, 1)),
 ]
 OTHER = replace(SPECIAL, pad=2, end=0)
 
@@ -191,6 +192,23 @@ def test_positions_that_are_alike_have_the_teachers_distribution_after_the_same_
     assert not found.output.logits.requires_grad
 
 
+def test_a_span_that_a_side_does_not_spell_is_begun_and_not_compared():
+    """The span before it ends where it begins."""
+    first, *others = ALIGNED
+    unspelled = replace(first, spelled=[True, False, True, True])
+    source = AlignedTeacher(live(), OTHER, THEIRS, [unspelled, *others])
+    student, given = output(torch.randn(3, 5, 7)), batch()
+    term = SpanTerm(loss=span_kl)
+    whole, less = (term.per_token(student, s(given), given) for s in (aligned(), source))
+    assert whole[1, 1] > 0
+    expected = whole.index_put((torch.tensor(1), torch.tensor(1)), torch.tensor(0.0))
+    torch.testing.assert_close(less, expected)
+    kept = SpansMode(None, 9, quantised=None)
+    records = kept.encode(kept.read(source(given), given), torch.Generator())
+    stored = kept.decode(records[None]).span_log_odds
+    assert stored.isinf().sum() == 1
+
+
 def test_sorted_probabilities_are_compared_at_those_positions_alone():
     student = torch.randn(3, 5, 7, requires_grad=True)
     signal, given = aligned()(batch()), batch()
@@ -235,6 +253,7 @@ def test_with_the_same_tokens_it_is_the_plain_teacher():
         Alignment(
             range(len(e.target_ids) + 1),
             range(len(e.target_ids) + 1),
+            [True] * (len(e.target_ids) + 1),
             [True] * (len(e.target_ids) + 1),
             (len(e.target_ids) + 1,) * 2,
         )

@@ -185,6 +185,15 @@ def test_what_is_no_text_begins_no_position_that_is_alike():
     assert found.alike == [False, True, True]
 
 
+def test_a_span_with_an_unknown_token_is_spelled_by_neither_side():
+    """`ab|c| d` and `a|bc| d` with an unknown first token here, then an unknown last one there."""
+    here, there = [(0, 2), (2, 3), (3, 5)], [(0, 1), (1, 3), (4, 5)]
+    assert align(here, there).spelled == [True, True, True]
+    assert align(here, there, ({1}, set())).spelled == [False, True, True]
+    assert align(here, there, (set(), {2})).spelled == [True, False, True]
+    assert align([], [(0, 1)], (set(), {0})).spelled == [False]
+
+
 def test_a_text_that_one_side_does_not_see_is_one_span():
     found = align([], [(0, 1)])
     assert (found.ours, found.theirs, found.alike, found.lengths) == ([0], [0], [False], (1, 2))

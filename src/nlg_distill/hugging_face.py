@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,9 @@ def _ends(file: Path) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The error's name and how its message begins; of a missing package, what brings it."""
+    """The error's name and how its message begins; the extra that brings a missing package."""
     message = str(error).strip()
     line = f"{type(error).__name__}: {message.splitlines()[0] if message else ''}"
-    return f"{line}: {install('transformers')}" if isinstance(error, ImportError) else line
+    named = re.findall(r"\w+", message) if isinstance(error, ImportError) else []
+    extra = next(filter(None, map(install, named)), None)
+    return f"{line}: {extra}" if extra else line

@@ -47,6 +47,7 @@ class HFTokenizer(Tokenizer):
             prompt: a source as the model reads it, with `{source}` where the text stands.
         """
         self.special, self._tokenizer = special, tokenizer
+        self.unknown_id: int | None = tokenizer.unk_token_id
         self._continues, self._prompt = continues, prompt
         self._names: dict[int, str] = {i: name for name, i in tokenizer.get_vocab().items()}
         self.vocab_size: int = max(self._names) + 1

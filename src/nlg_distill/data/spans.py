@@ -1,6 +1,7 @@
 """Where two tokenizers cut one text alike: its spans, each of whole tokens on both sides."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 Place = tuple[int, int]
@@ -18,12 +19,15 @@ class Alignment:
         theirs: the same on the other.
         alike: whether both first tokens begin with the span's text: not where one of them is no
             text, such as a language.
+        spelled: whether the tokens of both sides spell the span's text: not where one of them
+            stands for any text that its tokenizer does not know.
         lengths: tokens of both sides, end tokens included.
     """
 
     ours: Sequence[int]
     theirs: Sequence[int]
     alike: Sequence[bool]
+    spelled: Sequence[bool]
     lengths: tuple[int, int]
 
 
@@ -43,16 +47,30 @@ def cuts(places: Sequence[Place]) -> dict[int, int]:
     return found
 
 
-def align(ours: Sequence[Place], theirs: Sequence[Place]) -> Alignment:
-    """The spans of a text whose tokens, without the end token, stand at these places."""
+def align(
+    ours: Sequence[Place],
+    theirs: Sequence[Place],
+    unknown: tuple[Set[int], Set[int]] = (frozenset(), frozenset()),
+) -> Alignment:
+    """The spans of a text whose tokens, without the end token, stand at these places.
+
+    `unknown` are the numbers of the tokens on both sides that stand for an unknown text.
+    """
     lengths = (len(ours) + 1, len(theirs) + 1)
     if not ours or not theirs:
-        return Alignment([0], [0], [not ours and not theirs], lengths)
+        neither = not ours and not theirs
+        return Alignment([0], [0], [neither], [not unknown[0] and not unknown[1]], lengths)
     here, there = cuts(ours), cuts(theirs)
     pairs = [(here[position], there[position]) for position in sorted(here.keys() & there.keys())]
     alike = [_has_width(ours[i]) and _has_width(theirs[j]) for i, j in pairs]
     pairs.append((len(ours), len(theirs)))  # the end tokens
-    return Alignment([i for i, _ in pairs], [j for _, j in pairs], [*alike, True], lengths)
+    spelled = [
+        unknown[0].isdisjoint(range(i, next_i)) and unknown[1].isdisjoint(range(j, next_j))
+        for (i, j), (next_i, next_j) in itertools.pairwise(pairs)
+    ]
+    return Alignment(
+        [i for i, _ in pairs], [j for _, j in pairs], [*alike, True], [*spelled, True], lengths
+    )
 
 
 def _has_width(place: Place) -> bool:

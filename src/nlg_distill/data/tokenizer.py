@@ -29,6 +29,8 @@ class Tokenizer(ABC):
 
     special: SpecialIds
     vocab_size: int
+    unknown_id: int | None
+    """Of the token that stands for any text which no other token spells."""
 
     @property
     @abstractmethod
@@ -90,7 +92,7 @@ class SentencePieceTokenizer(Tokenizer):
     def __init__(self, model: bytes) -> None:
         """`model` is a serialized SentencePiece model made by `SentencePiece`."""
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self.special = SPECIAL
+        self.special, self.unknown_id = SPECIAL, UNKNOWN_ID
         self.vocab_size: int = self._processor.vocab_size()
 
     @property

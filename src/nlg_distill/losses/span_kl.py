@@ -128,6 +128,7 @@ class SpanTerm(Term):
             refuse_other_vocabulary(student.logits, signal.logits)
             odds = span_log_odds(signal.logits, batch.labels, begins)
         else:
-            none = odds.isnan()
-            begins, odds = begins & ~none, odds.masked_fill(none, 0.0)
-        return self.loss(student.logits, odds, batch.labels, begins)
+            begins = begins & ~odds.isnan()
+        compared = odds.isfinite()
+        values = self.loss(student.logits, odds.masked_fill(~compared, 0.0), batch.labels, begins)
+        return values.masked_fill(~compared, 0.0)

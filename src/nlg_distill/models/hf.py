@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nlg_distill.data.batch import SpecialIds
 from nlg_distill.errors import UserError
-from nlg_distill.hugging_face import fingerprint, read_config
+from nlg_distill.hugging_face import fingerprint, first_line, read_config
 from nlg_distill.models import hf_loading, hf_settings, hf_widths
 from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.hf_trial import Axes
@@ -133,6 +133,11 @@ class HFModel(GenerationModel):
         hook = head.register_forward_hook(lambda head, given, logits: large(logits))
         try:
             logits: Tensor = self.inner(**self._example()).logits
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{self.inner.config.model_type} with these settings cannot read a text "
+                f"({first_line(error)}): correct its config"
+            ) from error
         finally:
             hook.remove()
         expected, extra = large(logits), self._extra_bias

@@ -24,7 +24,15 @@ QUERY_HEADS = (
     "decoder_attention_heads",
 )
 KEY_HEADS = ("num_key_value_heads",)
-FEED_FORWARD = ("intermediate_size", "d_ff", "n_inner", "encoder_ffn_dim", "decoder_ffn_dim")
+FEED_FORWARD = (
+    "intermediate_size",
+    "d_ff",
+    "n_inner",
+    "encoder_ffn_dim",
+    "decoder_ffn_dim",
+    "moe_intermediate_size",
+    "shared_expert_intermediate_size",
+)
 KINDS = {
     "layers": LAYERS,
     "its hidden size": HIDDEN,

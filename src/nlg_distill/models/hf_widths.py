@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from nlg_distill.errors import UserError
+from nlg_distill.hugging_face import OPENING, first_line
 from nlg_distill.models import hf_loading
 from nlg_distill.models.hf_flow import Role, matrix_dimensions, roles
 from nlg_distill.models.hf_settings import (
@@ -36,6 +37,8 @@ LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
 Place = tuple[str, int]
 """A dimension: the name of its parameter, and its number."""
 UNITS = 5
+BETWEEN = 16
+"""Units of a feed-forward layer: a multiple of 8, as experts' are to be."""
 TOKENS = 11
 ELSE = "start the student otherwise, as with init=random"
 
@@ -84,7 +87,7 @@ class Small:
         sizes = dict.fromkeys(queries, UNITS * shared) | dict.fromkeys(keys, UNITS)
         sizes[name] = UNITS * shared * (size // heads)
         sizes |= {layer: min(2, number) for layer, number in layers.items()}
-        sizes |= {name: 2 * UNITS for name in FEED_FORWARD if name in settings}
+        sizes |= {name: BETWEEN for name in FEED_FORWARD if name in settings}
         ids = {id_: 0 for id_, value in settings.items() if id_.endswith("_token_id") and value}
         written = json.dumps(resized(settings, sizes) | ids, sort_keys=True)
         return cls(auto, written, size // heads, shared)
@@ -138,7 +141,16 @@ def small_axes(auto: str, config: Any) -> Axes:
     Raises:
         UserError: if what they count cannot be told; it says of which parameter, and why.
     """
-    return _axes_of(Small.of(auto, config))
+    small = Small.of(auto, config)
+    try:
+        return _axes_of(small)
+    except UserError:
+        raise
+    except OPENING as error:
+        raise UserError(
+            f"{config.model_type}: a small model of its kind does not run ({first_line(error)}), "
+            f"so that no narrower one can be cut out: {ELSE}"
+        ) from error
 
 
 @cache

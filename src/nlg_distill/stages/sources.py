@@ -78,7 +78,7 @@ def open_for_text(
     done about the vocabularies.
     """
     own = load_tokenizer(parents[teacher_role(0)])
-    if own.pieces == tokenizer.pieces:
+    if _read_alike(own, tokenizer, pairs):
         return open_models(source, parents, tokenizer, say=say)
     aligned = aligned_teacher(open_models(source, parents, own), own, tokenizer, pairs)
     if say is not None:
@@ -101,8 +101,25 @@ def aligned_teacher(
     """The source of a teacher with its `own` tokenizer, for a student's texts."""
     texts = [pair.target for pair in pairs]
     places = zip(tokenizer.target_places(texts), own.target_places(texts), strict=True)
-    return AlignedTeacher(
-        source, own.special, encode_pairs(pairs, own), [align(*sides) for sides in places]
+    unknown = zip(_unknown(tokenizer, texts), _unknown(own, texts), strict=True)
+    alignments = [align(*sides, numbers) for sides, numbers in zip(places, unknown, strict=True)]
+    return AlignedTeacher(source, own.special, encode_pairs(pairs, own), alignments)
+
+
+def _unknown(tokenizer: Tokenizer, texts: Sequence[str]) -> list[frozenset[int]]:
+    """The numbers of the unknown tokens in each text."""
+    return [
+        frozenset(number for number, id_ in enumerate(ids) if id_ == tokenizer.unknown_id)
+        for ids in tokenizer.encode_targets(texts)
+    ]
+
+
+def _read_alike(own: Tokenizer, tokenizer: Tokenizer, pairs: Sequence[Pair]) -> bool:
+    """Whether both give the same ids: pieces, special tokens and what is put around a text."""
+    return (
+        own.pieces == tokenizer.pieces
+        and own.special == tokenizer.special
+        and encode_pairs(pairs[:1], own) == encode_pairs(pairs[:1], tokenizer)
     )
 
 

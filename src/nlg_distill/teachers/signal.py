@@ -119,7 +119,8 @@ class TeacherSignal:
         sparse: k tokens of each position, from a cache.
         samples: tokens drawn at each position, from a cache.
         span_log_odds: log P - log(1 - P) of the spans of text that teacher and student share, P the
-            teacher's probability, at the student's first token of each; NaN at all others.
+            teacher's probability, at the student's first token of each; NaN at all others; infinite
+            where the tokens of one side do not spell the span, which is then not compared.
         alike: of a teacher with other tokens: where both go on from the same text.
     """
 
