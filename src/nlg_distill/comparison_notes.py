@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from nlg_distill.comparability import signature
 from nlg_distill.comparison import Comparison
 from nlg_distill.grouping import Group
-from nlg_distill.tables import SECONDS
+from nlg_distill.tables import SECONDS, how_written
 
 
 def warnings(comparison: Comparison) -> list[str]:
@@ -70,7 +70,7 @@ def _beams(rows: Sequence[Group]) -> list[str]:
 
 def _mixed(row: Group) -> list[str]:
     """In what the runs of a row differ beside the seed."""
-    differing = {key: values for key, values in row.mixed().items()}
+    differing = row.mixed()
     if differing:
         told = [f"{key} ({', '.join(values)})" for key, values in list(differing.items())[:4]]
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
@@ -102,7 +102,8 @@ def _scores(comparison: Comparison) -> list[str]:
     for column in comparison.columns:
         if column.metric not in comparison.unlike:
             signatures = {signature(column.metric, run.result) for run in runs} - {None}
-            made |= dict.fromkeys(f"{column.head}: {signature}" for signature in signatures)
+            name = how_written(column.metric.split("/")[-1])[0]
+            made |= dict.fromkeys(f"{name}: {signature}" for signature in signatures)
     texts = f"Scores on {sizes.pop():,} test texts." if len(sizes) == 1 else ""
     told = f"{texts} {'; '.join(made)}{'.' if made else ''}".strip()
     return [told] if told else []

@@ -6,6 +6,8 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from nlg_distill.allocator import return_freed_memory
+
 PROCESS = Path("/proc/self")
 
 
@@ -52,6 +54,7 @@ def _forget_peak() -> bool:
     Returns:
         Whether it does.
     """
+    return_freed_memory()
     try:
         (PROCESS / "clear_refs").write_text("5")
     except OSError:

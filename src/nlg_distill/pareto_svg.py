@@ -7,8 +7,8 @@ from html import escape
 
 from nlg_distill.errors import UserError
 
-WIDTH, HEIGHT = 800, 520
-LEFT, RIGHT, TOP, BOTTOM = 70, 780, 50, 430
+WIDTH, HEIGHT = 800.0, 520.0
+LEFT, RIGHT, TOP, BOTTOM = 70.0, 780.0, 50.0, 430.0
 STYLE = """
 .pareto { --ground: #ffffff; --ink: #1f2328; --pale: #59636e; --grid: #d1d9e0; --front: #0969da }
 @media (prefers-color-scheme: dark) {
@@ -78,6 +78,10 @@ class Axis:
             low, high, value = math.log(low), math.log(high), math.log(value)
         return self.begin + (value - low) / (high - low) * (self.end - self.begin)
 
+    def written(self, tick: float) -> str:
+        """A round number: a share as its form says, others with the digits that they have."""
+        return format(tick, self.form if self.form.endswith("%") else ",.10g")
+
     def ticks(self) -> list[float]:
         """Round numbers on it."""
         if self.log:
@@ -120,14 +124,15 @@ def draw(points: Sequence[Point], *, x: Axis, y: Axis, title: str, notes: Sequen
     """The picture."""
     front = [point.label for point in points if point.on_front]
     told = f"On the Pareto front: {'; '.join(front)}."
+    height = HEIGHT + 16 * len(notes)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="pareto" role="img" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT + 16 * len(notes)}">',
+        f'viewBox="0 0 {WIDTH:.0f} {height:.0f}">',
         f"<title>{escape(title)}</title>",
         f"<desc>{escape(told)}</desc>",
         f"<style>{STYLE}</style>",
-        f'<rect class="ground" width="{WIDTH}" height="{HEIGHT + 16 * len(notes)}"/>',
-        _text(LEFT, 28, title, "title"),
+        f'<rect class="ground" width="{WIDTH:.0f}" height="{height:.0f}"/>',
+        _text(LEFT, 28.0, title, "title"),
         *_axes(x, y),
         _front_line(points, x, y),
     ]
@@ -146,14 +151,14 @@ def _axes(x: Axis, y: Axis) -> list[str]:
     for tick in x.ticks():
         at = x.place(tick)
         lines.append(_line(at, TOP, at, BOTTOM, "grid"))
-        lines.append(_text(at, BOTTOM + 18, format(tick, x.form), "pale", "middle"))
+        lines.append(_text(at, BOTTOM + 18, x.written(tick), "pale", "middle"))
     for tick in y.ticks():
         at = y.place(tick)
         lines.append(_line(LEFT, at, RIGHT, at, "grid"))
-        lines.append(_text(LEFT - 8, at + 4, format(tick, y.form), "pale", "end"))
+        lines.append(_text(LEFT - 8, at + 4, y.written(tick), "pale", "end"))
     lines.append(_text((LEFT + RIGHT) / 2, BOTTOM + 42, x.name, "", "middle"))
     middle = (TOP + BOTTOM) / 2
-    turned = _text(18, middle, y.name, "", "middle")
+    turned = _text(18.0, middle, y.name, "", "middle")
     return [*lines, turned.replace("<text", f'<text transform="rotate(-90 18 {middle:.1f})"', 1)]
 
 

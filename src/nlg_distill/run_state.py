@@ -26,6 +26,7 @@ from nlg_distill.store import write_json
 
 FILENAME = "state.json"
 LOCK = "run.lock"
+PATIENCE = 10.0  # seconds
 TOUCHED_EVERY = 30.0  # seconds
 SILENT_FOR = 300.0  # seconds without a sign of life after which a run elsewhere is taken for dead
 STATUSES = ("running", "finished", "failed", "killed")
@@ -41,7 +42,7 @@ def state_kept(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=10)  # one who looks whether it is held has it for a moment
+        lock.acquire(timeout=PATIENCE)  # who looks whether it is held, has it for a moment
     except Timeout as error:
         raise UserError(f"another run works in {folder}: give this one another name=") from error
     facts = {
