@@ -10,19 +10,27 @@ from nlg_distill.errors import UserError
 WIDTH, HEIGHT = 800.0, 520.0
 LEFT, RIGHT, TOP, BOTTOM = 70.0, 780.0, 50.0, 430.0
 STYLE = """
-.pareto { --ground: #ffffff; --ink: #1f2328; --pale: #59636e; --grid: #d1d9e0; --front: #0969da }
-@media (prefers-color-scheme: dark) {
-  .pareto { --ground: #0d1117; --ink: #f0f6fc; --pale: #9198a1; --grid: #3d444d; --front: #4493f8 }
-}
-.pareto text { font: 12px system-ui, sans-serif; fill: var(--ink) }
+.pareto text { font: 12px system-ui, sans-serif; fill: #1f2328 }
+.pareto .label { paint-order: stroke; stroke: #ffffff; stroke-width: 3px }
 .pareto .title { font-weight: 600; font-size: 15px }
-.pareto .pale { fill: var(--pale) }
-.pareto .ground { fill: var(--ground) }
-.pareto .grid { stroke: var(--grid) }
-.pareto .bar { stroke: var(--pale) }
-.pareto .line { fill: none; stroke: var(--front); stroke-dasharray: 5 4 }
-.pareto .beaten { fill: var(--ground); stroke: var(--pale); stroke-width: 1.5 }
-.pareto .front { fill: var(--front); stroke: var(--front); stroke-width: 1.5 }
+.pareto .pale { fill: #59636e }
+.pareto .ground { fill: #ffffff }
+.pareto .grid { stroke: #d1d9e0 }
+.pareto .bar { stroke: #59636e }
+.pareto .line { fill: none; stroke: #0969da; stroke-dasharray: 5 4 }
+.pareto .beaten { fill: #ffffff; stroke: #59636e; stroke-width: 1.5 }
+.pareto .front { fill: #0969da; stroke: #0969da; stroke-width: 1.5 }
+@media (prefers-color-scheme: dark) {
+  .pareto text { fill: #f0f6fc }
+  .pareto .label { stroke: #0d1117 }
+  .pareto .pale { fill: #9198a1 }
+  .pareto .ground { fill: #0d1117 }
+  .pareto .grid { stroke: #3d444d }
+  .pareto .bar { stroke: #9198a1 }
+  .pareto .line { stroke: #4493f8 }
+  .pareto .beaten { fill: #0d1117; stroke: #9198a1 }
+  .pareto .front { fill: #4493f8; stroke: #4493f8 }
+}
 """
 
 
@@ -194,15 +202,16 @@ def _labels(points: Sequence[Point], x: Axis, y: Axis) -> list[str]:
         point, (at, height) = points[number], places[number]
         width = 6.6 * len(point.label)
         for begin, base in (
-            (at + 9, height + 4),
-            (at - 9 - width, height + 4),
-            (at - width / 2, height - 10),
-            (at - width / 2, height + 20),
+            (at + 7, height - 8),
+            (at + 7, height + 17),
+            (at - 7 - width, height - 8),
+            (at - 7 - width, height + 17),
         ):
             box = (begin, base - 11, begin + width, base + 3)
             if _is_inside(box) and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                lines.append(_text(begin, base, point.label, "" if point.on_front else "pale"))
+                kind = "label" if point.on_front else "label pale"
+                lines.append(_text(begin, base, point.label, kind))
                 break
     return lines
 
