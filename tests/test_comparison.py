@@ -186,8 +186,8 @@ def test_a_key_that_no_run_has_names_near_ones(tmp_path):
     leave_run(tmp_path / "0")
     with pytest.raises(UserError, match=rf"no run has a setting 'lr': did you mean {LR}\?"):
         labels(tmp_path, ["lr"])
-    with pytest.raises(UserError, match=r"'experimnt': did you mean experiment\?"):
-        labels(tmp_path, ["experimnt"])
+    with pytest.raises(UserError, match=r"'experiments': did you mean experiment\?"):
+        labels(tmp_path, ["experiments"])
     with pytest.raises(UserError, match=r"'qqqq': see config.yaml of a run"):
         labels(tmp_path, ["qqqq"])
 
@@ -354,8 +354,7 @@ def leave_store(root):
     leave_artifact(root, "teacher/t", 100.0, ["corpus/c0"], training_seconds=400.0)
     leave_artifact(root, "teacher_text/x", 60.0, ["corpus/c0", "teacher/t"])
     for seed in (1, 2):
-        parents = ["corpus/c0", "teacher_text/x", "teacher/t"]
-        leave_artifact(root, f"student/seq_kd{seed}", 90.0, parents)
+        leave_artifact(root, f"student/seq_kd{seed}", 90.0, ["corpus/c0", "teacher_text/x"])
     leave_artifact(root, "student/word_kd1", 90.0, ["corpus/c0", "teacher/t"])
     leave_artifact(root, "student/baseline1", 90.0, ["corpus/c0"])
 

@@ -8,7 +8,9 @@ from html.parser import HTMLParser
 
 import pytest
 from finished_cases import leave_run
+from typer.testing import CliRunner
 
+from nlg_distill.cli import app
 from nlg_distill.compare import write_table
 from nlg_distill.comparison import compare
 from nlg_distill.errors import UserError
@@ -16,7 +18,7 @@ from nlg_distill.formats import csv_table, html_table, in_latex, latex, markdown
 from nlg_distill.grouping import compared_runs, grouped
 
 METRICS = ["beam_5/bleu", "mode_probability", "parameters"]
-HOSTILE = r"a_b & 50% | <i>#1</i> $x^2$ {y} ~z [w] *v* \n `u`"
+HOSTILE = r"[w] a_b & 50% | <i>#1</i> $x^2$ {y} ~z *v* \n `u`"
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def test_markdown(comparison):
         "| base | 3 | 11.0 ± 1.0 |  | 2.00% ± 0.00% | 466,848 |",
         "| kd | 3 | **13.0 ± 1.7** | +2.0 | 3.00% (n=1) | 466,848 |",
     ]
-    assert lines[4].startswith(r"| a\_b & 50% \| \<i>#1\</i> $x^2$ {y} ~z \[w\] \*v\* \\n \`u\` |")
+    assert lines[4].startswith(r"| \[w\] a\_b & 50% \| \<i>#1\</i> $x^2$ {y} ~z \*v\* \\n \`u\` |")
     assert lines[4].endswith("| 1 | 10.5 | -0.5 | 2.00% | 466,848 |")
     assert lines[6] == "- Mean ± sample standard deviation over seeds 1, 2, 3."
     assert "- Δ: the mean's difference to that of base." in lines
@@ -167,3 +169,17 @@ def test_runs_of_several_folders_are_one_table(tmp_path, capsys):
     leave_run(tmp_path / "b" / "0", seed=2, scores="scores/2")
     write_table([tmp_path / "a", tmp_path / "b", tmp_path], columns="beam_5/bleu", form="csv")
     assert capsys.readouterr().out.splitlines()[1] == "run,2,1 2,20.0,0.0,2"
+
+
+def test_the_command_line_hands_on_what_it_is_told(tmp_path):
+    leave_run(tmp_path / "0", "a", bleu=10.0)
+    leave_run(tmp_path / "1", "b", bleu=12.0)
+    asked = ["--rows", "experiment", "--columns", "beam_5/bleu", "--baseline", "a"]
+    done = CliRunner().invoke(app, ["table", str(tmp_path), *asked, "--format", "latex"])
+    assert r"b & \textbf{12.0} & +2.0 \\" in done.stdout
+    asked = ["--cost", "megabytes", "--quality", "perplexity", "--output", str(tmp_path / "p.svg")]
+    done = CliRunner().invoke(app, ["pareto", str(tmp_path), *asked, "--log"])
+    assert "PPL by MB" in (tmp_path / "p.svg").read_text()
+    asked = ["--where", "experiment=a", "--status", "finished", "--sort", "perplexity"]
+    done = CliRunner().invoke(app, ["runs", str(tmp_path), *asked, "--limit", "3"])
+    assert "1 of 2 runs" in done.stdout
