@@ -25,7 +25,7 @@ def runs(tmp_path):
     for lr in (0.1, 0.2):
         for seed in (1, 2):
             folder = tmp_path / f"{number}"
-            overrides = [f"{LR}={lr}", f"seed={seed}", "experiment=word_kd", "logger=none"]
+            overrides = [f"{LR}={lr}", f"seed={seed}", "loss=[nll]", "logger=none"]
             bleu = 10 * lr + 2 * seed
             leave_run(folder, "word_kd", seed, bleu, overrides=overrides, settings={LR: lr})
             write_state(folder, f"2026-01-01T10:0{number}:00+00:00", overrides=overrides)
@@ -116,7 +116,7 @@ def test_a_line_says_what_a_run_was_given_and_what_came_of_it(runs, capsys):
     ]
     assert killed[2:] == ["baseline", "7", "killed", "after", "0:00:30", str(runs[0].folder)]
     assert failed[2:6] == ["baseline", "7", "failed", "after"]
-    given = ["word_kd", "lr=0.2", "2", "finished", "BLEU", "K=5", "6.0", "90"]
+    given = ["word_kd", "lr=0.2", "loss=[nll]", "2", "finished", "BLEU", "K=5", "6.0", "90"]
     assert best[2:] == [*given, str(runs[2].folder)]
     assert lines[7:] == [
         "6 of 9 runs",

@@ -15,9 +15,10 @@ from nlg_distill.errors import UserError
 from nlg_distill.run_state import FILENAME, LOCK, read_state, state_kept
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from nlg_distill.run_state import state_kept
+signal.signal(signal.SIGINT, signal.default_int_handler)  # behind a shell's & it is ignored
 with state_kept(Path(sys.argv[1]), ["seed=3"]):
     print("begun", flush=True)
     time.sleep(60)
@@ -36,7 +37,7 @@ def process(tmp_path):
 
 def end(process, number):
     process.send_signal(number)
-    process.wait()
+    process.wait(timeout=30)
 
 
 def test_a_run_goes_on_as_long_as_its_process_lives(process, tmp_path):

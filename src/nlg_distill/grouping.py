@@ -106,7 +106,7 @@ def compared_runs(folders: Sequence[Path]) -> tuple[list[ComparedRun], int]:
     Runs are the same if their scores are the same artifact. They stand as their folders sort,
     numbers by their size.
     """
-    found = {run.folder: run for folder in folders for run in finished_runs(folder)}
+    found = {run.folder.resolve(): run for folder in folders for run in finished_runs(folder)}
     once: dict[str, FinishedRun] = {}
     for path in sorted(found, key=_natural):
         once.setdefault(found[path].result["scores"], found[path])
