@@ -353,7 +353,9 @@ def test_two_processes_train_what_one_does(home, tmp_path):
         folder.mkdir()
         assert start([*overrides, f"paths.runs={folder}"], folder).wait() == 0, folder
         (result,) = folder.glob("word_kd/*/0/result.json")
-        model = json.loads(result.read_text())["artifacts"]["model"]
+        facts = json.loads(result.read_text())
+        model = facts["artifacts"]["model"]
+        assert sys.platform != "linux" or facts["peak_megabytes"] > 100  # of the larger process
         weights.append(load_file(home / "artifacts" / model / "model.safetensors"))
     torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
 

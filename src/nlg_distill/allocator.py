@@ -20,3 +20,9 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     for parameter, value in [(M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, LARGEST_INT)]:
         assert libc.mallopt(parameter, value) == 1
+
+
+def return_freed_memory() -> None:
+    """Gives what freed tensors have left behind back to the kernel, on glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

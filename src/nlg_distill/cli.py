@@ -39,6 +39,80 @@ def reproduce(
     show_table(make(table, overrides or [], jobs), Path("tables") / table)
 
 
+Folders = Annotated[
+    list[Path] | None, typer.Argument(help="Of finished runs or sweeps; runs if none.")
+]
+Rows = Annotated[
+    str | None,
+    typer.Option(help="What the runs of a row agree in: KEY[,KEY]; all but the seed if not given."),
+]
+
+
+@app.command("table")
+def compare_runs(
+    folders: Folders = None,
+    rows: Rows = None,
+    columns: Annotated[
+        str | None, typer.Option(help="METRIC[,METRIC], paths in result.json: beam_5/bleu.")
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="The row that differences are to.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="md, latex, csv or html; as --output ends.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file; standard output if none.")] = None,
+) -> None:
+    """Compares finished runs, grouped over seeds."""
+    from nlg_distill.compare import write_table
+
+    write_table(
+        folders or [Path("runs")],
+        rows=rows,
+        columns=columns,
+        baseline=baseline,
+        form=form,
+        output=output,
+    )
+
+
+@app.command()
+def pareto(
+    folders: Folders = None,
+    rows: Rows = None,
+    cost: Annotated[
+        str, typer.Option(help="Such as megabytes or beam_5/source_words_per_second.")
+    ] = "total_training_seconds",
+    quality: Annotated[
+        str | None, typer.Option(help="Such as perplexity; the task's own if not given.")
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="A logarithmic axis of the cost.")] = False,
+    output: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("pareto.svg"),
+) -> None:
+    """Draws the quality of finished runs by their cost, and which no other beats in both."""
+    from nlg_distill.compare import write_plot
+
+    write_plot(
+        folders or [Path("runs")], rows=rows, cost=cost, quality=quality, log=log, output=output
+    )
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="Where to look.")] = Path("runs"),
+    where: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE of their settings; may be repeated.")
+    ] = None,
+    status: Annotated[str | None, typer.Option(help="running, finished, failed or killed.")] = None,
+    sort: Annotated[str | None, typer.Option(help="METRIC, the best first.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many at most.")] = None,
+) -> None:
+    """Lists runs, the newest first: finished ones, those that go on, and those that did not end."""
+    from nlg_distill.listing import chosen_runs, listed_runs, show_runs
+
+    found = listed_runs(folder)
+    chosen = chosen_runs(found, where=where or [], status=status, sort=sort, limit=limit)
+    show_runs(chosen, len(found), sort)
+
+
 @app.command()
 def generate(
     model: Annotated[Path, typer.Argument(help="A teacher or student artifact, or a run folder.")],

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from nlg_distill.curves import read_curves
 from nlg_distill.errors import UserError
 
 
@@ -40,6 +39,8 @@ class FinishedRun:
     @cached_property
     def curves(self) -> list[dict[str, Any]]:
         """What was logged in the training; nothing if its model is no longer there."""
+        from nlg_distill.curves import read_curves  # with Lightning, which a table does not need
+
         return read_curves(self.artifact("model"))
 
     def artifact(self, role: str) -> Path:

@@ -14,6 +14,7 @@ from nlg_distill.config import check
 from nlg_distill.loggers import TolerantWandb, quiet_libraries
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.report import show_corpus, show_result
+from nlg_distill.run_state import state_kept
 from nlg_distill.session import Session
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Stage, Store, environment, write_json
@@ -21,6 +22,8 @@ from nlg_distill.store import Stage, Store, environment, write_json
 
 def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[str, Any]:
     """Makes what is missing and writes `config.yaml`, `result.json`, `samples.jsonl` to `folder`.
+
+    `state.json` there says meanwhile how it goes, and at the end with what error, if any.
 
     Args:
         cfg: the composed config.
@@ -34,14 +37,17 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
     Raises:
         UserError: if the config or the user's text is wrong.
     """
+    with state_kept(Path(folder), overrides):
+        return _run(cfg, overrides, Path(folder))
+
+
+def _run(cfg: DictConfig, overrides: Sequence[str], folder: Path) -> dict[str, Any]:
     check(cfg)
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     rehearse(cfg)
     stages = plan(cfg, overrides)
     store = Store(Path(cfg.paths.artifacts))
     store.warn_of_changed_code([stages.scores])
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     session = open_session(cfg, folder, stages.subject)
     further = stages.further_tests
     show_corpus(

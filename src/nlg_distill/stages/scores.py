@@ -101,8 +101,8 @@ def result_paths(task: Task, beam_sizes: Sequence[int], further_tests: Iterable[
     scores += ["perplexity", "bits_per_byte", *(["mode_probability"] if task.writes else [])]
     further = [f"further_tests/{name}/{path}" for name in further_tests for path in scores]
     facts = [f"best_validation_{task.monitor.removeprefix('val/')}", "steps", "training_seconds"]
-    facts += ["total_training_seconds", "training_pairs", "parameters", "megabytes"]
-    return scores + further + facts
+    facts += ["total_training_seconds", "peak_megabytes", "training_pairs", "parameters"]
+    return [*scores, *further, *facts, "megabytes"]
 
 
 def _score(

@@ -26,6 +26,7 @@ from nlg_distill.data.datamodule import TextDataModule
 from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.errors import UserError, require_positive
 from nlg_distill.losses import Objective
+from nlg_distill.memory import PeakMemory
 from nlg_distill.modules import DistillModule, GenerationModule, StudentModule, TeacherModule
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
@@ -124,7 +125,7 @@ class Training:
             save_weights_only=True,
             enable_version_counter=False,
         )
-        stopwatch = Stopwatch()
+        stopwatch, memory = Stopwatch(), PeakMemory()
         callbacks = [
             ProcessSettings(self.threads),
             ReseedEveryEpoch(config["seed"]),
@@ -132,6 +133,7 @@ class Training:
             best,
             EarlyStopping(task.monitor, mode=task.mode, patience=self.patience),
             stopwatch,
+            memory,
             ProgressCallback(self.max_steps, out.parent.name, task.monitor),
         ]
         end = _run_to_its_end(module, data, self, callbacks, out, session)
@@ -139,6 +141,7 @@ class Training:
         module.load_state_dict(best_weights)
         save_model(module.model, parents["tokenizer"], out)
         seconds = end["callbacks"][stopwatch.state_key]["seconds"]
+        peak = end["callbacks"][memory.state_key]["megabytes"]
         best_score = end["callbacks"][best.state_key]["best_model_score"]
         facts = {
             f"best_validation_{task.monitor.removeprefix('val/')}": float(best_score),
@@ -147,6 +150,7 @@ class Training:
             "total_training_seconds": round(_seconds_before(parents) + seconds, 1),
             "training_pairs": len(train),
             "left_out_as_too_long": len(pairs) - len(train),
+            **({"peak_megabytes": round(peak, 1)} if peak else {}),
         }
         write_json(out / "training.json", facts)
 
