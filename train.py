@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> None:
 
     hydra_cfg = HydraConfig.get()
     is_sweep = hydra_cfg.mode == RunMode.MULTIRUN
-    sweep = "/".join(Path(hydra_cfg.sweep.dir).parts[-2:]) if is_sweep else None
+    sweep = f"sweep {Path(hydra_cfg.sweep.dir).name}" if is_sweep else None  # by its time
     run(cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.output_dir, sweep)
 
 

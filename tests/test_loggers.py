@@ -98,23 +98,40 @@ def test_a_training_that_goes_on_tells_wandb_of_its_first_steps_too(subject):
 
 
 def build(config, parents, out, session):
-    curves = CurvesLogger(out)
-    log(LINES, curves)
+    log(LINES, CurvesLogger(out))
 
 
-def test_curves_of_other_processes_are_told_when_the_training_is_done(subject, tmp_path):
+@pytest.fixture
+def made(tmp_path):
+    """A stage that is in the store, with a parent, and the store."""
+    parent = Stage("corpus", 1, {}, f"{__name__}.build")
+    stage = Stage("student", 1, {}, f"{__name__}.build", {"corpus": parent})
+    store = Store(tmp_path / "artifacts")
+    store.get(stage, None)
+    return stage, store
+
+
+def test_curves_of_other_processes_are_told_when_the_training_is_done(subject, tmp_path, made):
     logger = open_wandb(subject)
     elsewhere = pickle.loads(pickle.dumps(logger))
     log(LINES, elsewhere)
     elsewhere.finish()
     assert offline_runs(tmp_path) == []
-    stage = Stage("student", 1, {}, f"{__name__}.build")
-    store = Store(tmp_path / "artifacts")
-    store.get(stage, None)
-    logger.record(stage, store)
+    logger.record(*made)
     logger.finish()
     (run,) = offline_runs(subject.run_folder)
     assert run.curves == LINES
+
+
+def test_a_disabled_wandb_stays_so(subject, tmp_path, made, samples, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = open_wandb(subject)
+    log(LINES, logger)
+    logger.record(*made)
+    logger.show({}, samples)
+    logger.finish()
+    assert not logger.broken
+    assert offline_runs(tmp_path) == []
 
 
 def test_a_csv_is_written_step_by_step(subject):

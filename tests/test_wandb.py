@@ -262,8 +262,9 @@ def test_another_logger_is_told_nothing_of_a_table(tabled, home, chosen):
 
 @pytest.mark.slow
 def test_the_runs_of_a_sweep_are_a_group(home, tmp_path):
-    chosen = overrides(home, f"paths.runs={tmp_path}", "experiment=baseline", "seed=6,7", "-m")
+    chosen = overrides(home, f"paths.runs={tmp_path}", "experiment=baseline,word_kd", "-m")
     assert start(chosen, tmp_path).wait() == 0, (tmp_path / "log").read_text()
-    groups = {run.run.run_group for run in offline_runs(tmp_path)}
-    (sweep,) = {path.parents[1] for path in tmp_path.rglob("result.json")}
-    assert groups == {f"{sweep.parent.name}/{sweep.name}"}
+    runs = [run for run in offline_runs(tmp_path) if run.stage == "student"]
+    assert {tuple(run.run.tags) for run in runs} == {("baseline", "seed 1"), ("word_kd", "seed 1")}
+    (time,) = {path.parents[1].name for path in tmp_path.rglob("result.json")}
+    assert {run.run.run_group for run in runs} == {f"sweep {time}"}

@@ -47,6 +47,8 @@ def use(run: Any, artifact: Any) -> None:
     begins with this call, and the rest is done by whoever sends the run: the artifact is made, or
     found by its content, and the run is noted as a user of it and not as its maker.
     """
+    if run.disabled:  # by WANDB_MODE=disabled, of which the call knows nothing
+        return
     run._log_artifact(artifact, aliases=[], is_user_created=True, use_after_commit=True)
 
 
