@@ -138,7 +138,9 @@ class TolerantWandb(Logger):
         import wandb
 
         _end_with_process()
-        chosen = "WANDB_MODE" in os.environ or wandb.login(prompt=False)
+        mode: Any = os.environ.get("WANDB_MODE")
+        if mode is None and not wandb.login(prompt=False):
+            mode = "offline"
         subject = self.subject
         subject.run_folder.mkdir(parents=True, exist_ok=True)
         run = wandb.init(
@@ -149,7 +151,7 @@ class TolerantWandb(Logger):
             tags=[tag[:64] for tag in subject.tags],  # W&B refuses longer ones
             dir=subject.run_folder,
             config={**subject.config, "artifact": f"{subject.stage}/{subject.artifact.stem}"},
-            mode=None if chosen else "offline",
+            mode=mode,
             settings=wandb.Settings(
                 reinit="create_new",
                 silent=True,
