@@ -12,8 +12,9 @@ from wandb_records import offline_runs
 
 from nlg_distill.config import compose
 from nlg_distill.curves import read_curves
+from nlg_distill.reproduce import reproduce
 from nlg_distill.stages.plan import plan
-from nlg_distill.store import metadata
+from nlg_distill.store import Store, metadata
 from nlg_distill.table_spec import Row, TableSpec
 from nlg_distill.tables import Run, Table
 from nlg_distill.tracking.wandb_table import log_table
@@ -268,3 +269,19 @@ def test_the_runs_of_a_sweep_are_a_group(home, tmp_path):
     assert {tuple(run.run.tags) for run in runs} == {("baseline", "seed 1"), ("word_kd", "seed 1")}
     (time,) = {path.parents[1].name for path in tmp_path.rglob("result.json")}
     assert {run.run.run_group for run in runs} == {f"sweep {time}"}
+
+
+@pytest.mark.slow
+def test_a_reproduced_table_is_a_group_of_whole_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_corpus(tmp_path)
+    table = reproduce("smoke", overrides(tmp_path), jobs=1)
+    *rows, last = offline_runs(tmp_path)
+    assert {run.run.run_group for run in (*rows, last)} == {"smoke"}
+    store = Store(tmp_path / "artifacts")
+    told = sorted(run.config["artifact"] for run in rows)
+    assert told == sorted(f"{path.parent.name}/{path.name}" for path in store.entries())
+    assert last.stage == "table"
+    scores = {f"scores-{Path(run.artifact).name}" for run in table.runs}
+    assert lineage(last) == (scores, {"table-smoke"})
+    assert len(scores) == 7
