@@ -5,6 +5,7 @@ python train.py -m loss=[nll],[nll,forward_kl] seed=1,2,3     a sweep; stages in
 """
 
 import sys
+from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -13,11 +14,14 @@ from omegaconf import DictConfig
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(cfg: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from nlg_distill.run import run
 
     hydra_cfg = HydraConfig.get()
-    run(cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.output_dir)
+    is_sweep = hydra_cfg.mode == RunMode.MULTIRUN
+    sweep = f"sweep {Path(hydra_cfg.sweep.dir).name}" if is_sweep else None  # by its time
+    run(cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.output_dir, sweep)
 
 
 if __name__ == "__main__":

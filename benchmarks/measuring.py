@@ -50,10 +50,11 @@ def prepare(overrides):
 def timed_fit(cfg, module, training, tokenizer, examples, steps, warm_up=WARM_UP):
     """Seconds that `train.py` takes for the steps behind the first `warm_up`."""
     import lightning as L
+    from lightning.pytorch.loggers import CSVLogger
 
     from nlg_distill.callbacks import ProgressCallback, ReseedEveryEpoch, Stopwatch
     from nlg_distill.data.datamodule import TextDataModule
-    from nlg_distill.loggers import csv_logger, quiet_libraries
+    from nlg_distill.loggers import quiet_libraries
 
     class Clock(L.Callback):
         begin = end = 0.0
@@ -80,7 +81,7 @@ def timed_fit(cfg, module, training, tokenizer, examples, steps, warm_up=WARM_UP
             cfg.trainer,
             max_epochs=1,
             gradient_clip_val=training.gradient_clip_val,
-            logger=csv_logger(folder=Path(folder), name="speed", config={}),
+            logger=CSVLogger(folder, name="", version="curves"),
             callbacks=[
                 ReseedEveryEpoch(1),
                 Stopwatch(),

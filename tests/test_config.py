@@ -142,7 +142,9 @@ COMMAND = re.compile(
 )
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/objectives.md", "docs/experiments.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/objectives.md", "docs/experiments.md", "docs/wandb.md"]
+)
 def test_every_command_in_the_docs_composes(page):
     text = (ROOT / page).read_text().replace("<name>", "gkd")
     commands = [shlex.split(command, comments=True) for command in COMMAND.findall(text)]

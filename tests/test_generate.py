@@ -1,6 +1,5 @@
 """Text in, text out: sources for a model that was trained with them, beginnings for another."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,7 @@ import yaml
 from conftest import toy_model
 from typer.testing import CliRunner
 
-from nlg_distill import config
 from nlg_distill.cli import app
-from nlg_distill.config import ROOT
 from nlg_distill.data.tokenizer import SentencePiece
 from nlg_distill.errors import UserError
 from nlg_distill.generate import chosen_writing, generate_texts
@@ -142,22 +139,3 @@ def test_above_the_folder_of_a_run_the_newest_one_is_named(tmp_path):
     (tmp_path / "word_kd" / "scores" / "result.json").write_text('{"artifacts": {}}')
     with pytest.raises(UserError, match=rf"or the folder of a finished run, such as {run}$"):
         generate_texts(tmp_path / "word_kd", ["one"], chosen_writing())
-
-
-def test_the_quickstart_notebook_runs(artifacts, tmp_path, monkeypatch, capsys):
-    metrics = {"parameters": 5, "beam_5": {"bleu": 1.0}, "artifacts": {"model": "with"}}
-    rows = [
-        {"row": stage, "metrics": {"stage": stage, **metrics}} for stage in ("teacher", "student")
-    ]
-    folder = tmp_path / "tables" / "demo"
-    folder.mkdir(parents=True)
-    (folder / "table.json").write_text(json.dumps(rows))
-    (folder / "table.md").write_text("the table")
-    (tmp_path / "artifacts").symlink_to(artifacts)
-    monkeypatch.setattr(config, "ROOT", tmp_path)
-    notebook = json.loads((ROOT / "notebooks" / "quickstart.ipynb").read_text(encoding="utf-8"))
-    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    exec("\n".join(cells), {})
-    told = capsys.readouterr().out
-    assert "the table" in told
-    assert told.count(" -> ") == 6

@@ -163,6 +163,24 @@ def sources(
     print(f"{write_sources(file, overrides or []):,} sources in {file}")
 
 
+@app.command("wandb-report")
+def wandb_report(
+    table: Annotated[str, typer.Argument(help="A table that was made, for example demo.")],
+    entity: Annotated[str, typer.Option(help="Who owns the project in W&B.")],
+    project: Annotated[str, typer.Option(help="logger.project of its runs.")] = "nlg-distill",
+    group: Annotated[str | None, typer.Option(help="logger.group, if it was given.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Write the layout here; save nothing.")] = None,
+) -> None:
+    """Saves a report about a table in Weights & Biases, or writes its layout to a file."""
+    from nlg_distill.tracking.wandb_report import layout_of, report_of, save
+
+    report = report_of(Path("tables") / table, entity=entity, project=project, group=group)
+    if to is None:
+        print(save(report))
+    else:
+        to.write_text(layout_of(report), encoding="utf-8")
+
+
 @app.command("fetch-smollm2")
 def fetch_smollm2(
     downloads: Annotated[Path, typer.Option(help="Where it goes: paths.downloads.")] = Path(

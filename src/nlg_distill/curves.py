@@ -42,9 +42,13 @@ class CurvesLogger(Logger):
             self._begun = True
             earlier = [line for line in read_curves(self.path.parent) if line["step"] < step]
             self.path.write_text("".join(map(_line, earlier)), encoding="utf-8")
-        values = {name: value for name, value in metrics.items() if name != "epoch"}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(_line({"step": step, **values}))
+            file.write(_line(line_of(metrics, step)))
+
+
+def line_of(metrics: Mapping[str, float], step: int) -> dict[str, Any]:
+    """What is logged at once, with its step; epochs of a training say nothing here."""
+    return {"step": step} | {name: value for name, value in metrics.items() if name != "epoch"}
 
 
 def read_curves(artifact: Path) -> list[dict[str, Any]]:

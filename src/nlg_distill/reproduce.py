@@ -18,6 +18,7 @@ from nlg_distill.store import Store, metadata
 from nlg_distill.table_spec import Row, TableSpec, load_spec
 from nlg_distill.tables import Part, Run, Table, known, lookup
 from nlg_distill.tasks import Task
+from nlg_distill.tracking.wandb_table import log_table
 from nlg_distill.workers import Job, PlannedRun, jobs_of, work_off
 
 console = Console()
@@ -44,6 +45,7 @@ def reproduce(name: str, extra: Sequence[str] = (), jobs: int | None = None) -> 
     if spec.equal_seconds:
         table.equal_time_runs = _make(spec, equal_time_runs(table.part, planned), folder, cores)
     table.write(Path("tables") / name)
+    log_table(table, name, planned[0].cfg, folder)
     return table
 
 

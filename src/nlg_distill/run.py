@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.allocator import keep_freed_memory
 from nlg_distill.config import check
-from nlg_distill.loggers import TolerantWandb, quiet_libraries
+from nlg_distill.loggers import quiet_libraries
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.report import show_corpus, show_result
 from nlg_distill.run_state import state_kept
 from nlg_distill.session import Session
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Stage, Store, environment, write_json
+from nlg_distill.tracking import TolerantWandb
+from nlg_distill.tracking.tracking import Tracking
 
 
-def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[str, Any]:
+def run(
+    cfg: DictConfig, overrides: Sequence[str], folder: str | Path, group: str | None = None
+) -> dict[str, Any]:
     """Makes what is missing and writes `config.yaml`, `result.json`, `samples.jsonl` to `folder`.
 
     `state.json` there says meanwhile how it goes, and at the end with what error, if any.
@@ -30,6 +33,7 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
         overrides: what the user gave on the command line; an experiment that starts from another
             experiment's student shares them with it.
         folder: the run's own folder.
+        group: the table or sweep that it is part of, for loggers; no result depends on it.
 
     Returns:
         What `result.json` holds.
@@ -38,17 +42,19 @@ def run(cfg: DictConfig, overrides: Sequence[str], folder: str | Path) -> dict[s
         UserError: if the config or the user's text is wrong.
     """
     with state_kept(Path(folder), overrides):
-        return _run(cfg, overrides, Path(folder))
+        return _run(cfg, overrides, Path(folder), group)
 
 
-def _run(cfg: DictConfig, overrides: Sequence[str], folder: Path) -> dict[str, Any]:
+def _run(
+    cfg: DictConfig, overrides: Sequence[str], folder: Path, group: str | None
+) -> dict[str, Any]:
     check(cfg)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     rehearse(cfg)
     stages = plan(cfg, overrides)
-    store = Store(Path(cfg.paths.artifacts))
+    session = open_session(cfg, folder, stages.subject, group)
+    store = Store(Path(cfg.paths.artifacts), session.made)
     store.warn_of_changed_code([stages.scores])
-    session = open_session(cfg, folder, stages.subject)
     further = stages.further_tests
     show_corpus(
         cfg,
@@ -70,22 +76,32 @@ def _run(cfg: DictConfig, overrides: Sequence[str], folder: Path) -> dict[str, A
     }
     write_json(folder / "result.json", result)
     shutil.copyfile(scores / "samples.jsonl", folder / "samples.jsonl")
-    for key, logger in session.loggers.items():
-        if isinstance(logger, TolerantWandb):
-            logger.finish(result if key == stages.subject.key else {}, folder / "samples.jsonl")
+    logger = session.loggers.get(stages.subject.key)
+    if isinstance(logger, TolerantWandb):
+        logger.show(result, folder / "samples.jsonl")
+        logger.finish()
     show_result(result, folder)
     return result
 
 
-def open_session(cfg: DictConfig, folder: Path, subject: Stage) -> Session:
-    """What the stages share; the subject's curves go to `folder`, others' to a folder inside."""
+def make_stage(
+    cfg: DictConfig, overrides: Sequence[str], folder: Path, key: str, group: str
+) -> None:
+    """Makes one of the stages that a run consists of, by its key; loggers write to `folder`."""
+    ancestry = plan(cfg, overrides).scores.ancestry()
+    stage = next(stage for stage in ancestry if stage.key == key)
+    session = open_session(cfg, folder, stage, group)
+    Store(Path(cfg.paths.artifacts), session.made).get(stage, session)
+    if isinstance(logger := session.loggers.get(key), TolerantWandb):
+        logger.finish()
+
+
+def open_session(
+    cfg: DictConfig, folder: Path, subject: Stage, group: str | None = None
+) -> Session:
+    """What the stages of a run for `subject` share."""
     quiet_libraries()
     keep_freed_memory()
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-
-    def open_logger(key: str) -> Any:
-        if key == subject.key:
-            return instantiate(cfg.logger, folder, cfg.name, resolved)
-        return instantiate(cfg.logger, folder / key, f"{cfg.name}/{key}", resolved)
-
-    return Session(Path(cfg.paths.downloads), resolved["trainer"], open_logger)
+    tracking = Tracking(cfg, folder, subject, group)
+    trainer: Any = OmegaConf.to_container(cfg.trainer, resolve=True)
+    return Session(Path(cfg.paths.downloads), trainer, tracking.open, tracking.made)

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from nlg_distill.store import Stage
+
 
 @dataclass
 class Session:
@@ -15,12 +17,14 @@ class Session:
     Args:
         downloads: folder of fetched packages.
         trainer: config of the Lightning Trainer.
-        open_logger: a logger for the training of one artifact, by its key, or None.
+        open_logger: a logger for the training that makes an artifact in this folder, or None.
+        made: told of each stage whose artifact was made now.
     """
 
     downloads: Path
     trainer: Mapping[str, Any]
-    open_logger: Callable[[str], Any]
+    open_logger: Callable[[Path], Any]
+    made: Callable[[Stage], None] = lambda stage: None
     loggers: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -39,7 +43,8 @@ class Session:
         """
         return "auto" if self.trainer["devices"] == 1 else "ddp_spawn"
 
-    def loggers_of(self, key: str) -> list[Any]:
-        """The logger of one training, if there is one."""
-        self.loggers[key] = self.open_logger(key)
+    def loggers_of(self, out: Path) -> list[Any]:
+        """The logger of the training that makes an artifact in `out`, if there is one."""
+        key = out.stem
+        self.loggers[key] = self.open_logger(out)
         return [self.loggers[key]] if self.loggers[key] else []

@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -72,9 +72,9 @@ class Stage:
 class Store:
     """Artifacts under one root: `<root>/<stage>/<key>/`."""
 
-    def __init__(self, root: Path) -> None:
-        """`root` is made when something is stored."""
-        self.root = root
+    def __init__(self, root: Path, made: Callable[[Stage], None] = lambda stage: None) -> None:
+        """`root` is made when something is stored; `made` is told of each stage that is."""
+        self.root, self.made = root, made
 
     def path(self, stage: Stage) -> Path:
         """Where the stage's artifact is, or will be."""
@@ -105,6 +105,7 @@ class Store:
             begin = time.monotonic()
             _import(stage.builder)(stage.config, parents, partial, session)
             self._publish(stage, partial, time.monotonic() - begin)
+        self.made(stage)
         return path
 
     def warn_of_changed_code(self, stages: Iterable[Stage]) -> None:

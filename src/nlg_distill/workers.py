@@ -18,7 +18,7 @@ from rich.progress import Progress, TaskID
 from nlg_distill.config import compose
 from nlg_distill.errors import UserError
 from nlg_distill.progress import PROGRESS_FILE_VARIABLE, progress_columns
-from nlg_distill.stages.plan import Plan, plan
+from nlg_distill.stages.plan import Plan
 from nlg_distill.store import Stage, Store
 
 
@@ -166,18 +166,15 @@ def _work(job: Job, folder: Path, status: str) -> None:
         redirect_stdout(log),
         redirect_stderr(log),
     ):
-        from nlg_distill.run import open_session, run
+        from nlg_distill.run import make_stage, run
 
         begin = time.monotonic()
         cfg = compose(job.overrides)
+        table, own = folder.parent.name, folder / _slug(job.label)
         if job.stage_key is None:
-            run(cfg, job.overrides, folder / _slug(job.label))
+            run(cfg, job.overrides, own, table)
         else:
-            stages = plan(cfg, job.overrides).scores.ancestry()
-            stage = next(stage for stage in stages if stage.key == job.stage_key)
-            Store(Path(cfg.paths.artifacts)).get(
-                stage, open_session(cfg, folder / _slug(job.label), stage)
-            )
+            make_stage(cfg, job.overrides, own, job.stage_key, table)
         print(f"{job.label}: {time.monotonic() - begin:.1f} s")
 
 

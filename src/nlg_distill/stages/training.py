@@ -249,7 +249,7 @@ def _run_to_its_end(
         max_epochs=training.max_steps // training.validate_every,
         accumulate_grad_batches=training.accumulate_grad_batches,
         gradient_clip_val=training.gradient_clip_val,
-        logger=[CurvesLogger(out), *session.loggers_of(out.stem)],
+        logger=[CurvesLogger(out), *session.loggers_of(out)],
         callbacks=[
             *callbacks,
             ModelCheckpoint(
