@@ -45,6 +45,7 @@ def resume(config: DictConfig) -> None:
     sweeper.storage = sweeper.storage or f"sqlite:///{config.paths.runs}/optuna.db"
     sweeper.study_name = sweeper.study_name or study_name(config)
     optuna.logging.set_verbosity(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     study = optuna.create_study(
         study_name=sweeper.study_name,
         storage=sweeper.storage,

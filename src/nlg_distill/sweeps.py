@@ -118,7 +118,7 @@ def share_cores(launcher: DictConfig, threads: int, cores: int) -> None:
         launcher.n_jobs = max(1, cores // threads)
     if launcher.n_jobs < 1:
         raise UserError(f"hydra.launcher.n_jobs must be at least 1, got {launcher.n_jobs}")
-    if threads > 1 and launcher.n_jobs * threads > cores:
+    if threads > 1 and launcher.n_jobs > max(1, cores // threads):
         print(
             f"{launcher.n_jobs} jobs of {threads} threads on {cores} cores slow each other down: "
             f"hydra.launcher.n_jobs={max(1, cores // threads)} would not",
