@@ -181,7 +181,7 @@ LAUNCHERS = {
     "basic": [],
     "joblib": ["hydra.launcher.n_jobs=2"],
     "submitit_local": [],
-    "ray": ["hydra.launcher.ray.init.num_cpus=2"],
+    "ray": ["+hydra.launcher.ray.init.num_cpus=2"],
 }
 
 

@@ -26,6 +26,7 @@ def resume(config: DictConfig) -> None:
     Raises:
         UserError: if a direction was given that is not that of the task's score.
     """
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of its parts when imported
     import optuna
 
     sweeper, launcher = config.hydra.sweeper, config.hydra.launcher
@@ -41,11 +42,11 @@ def resume(config: DictConfig) -> None:
     sweeper.max_failure_rate = 1.0  # failed jobs are told of at the end, and stop nothing
     if "hydra.sweeper.n_jobs" not in given:
         sweeper.n_jobs = launcher.get("n_jobs", 1)
-    Path(config.paths.runs).mkdir(parents=True, exist_ok=True)
+    for folder in (config.paths.runs, config.hydra.sweep.dir):
+        Path(folder).mkdir(parents=True, exist_ok=True)
     sweeper.storage = sweeper.storage or f"sqlite:///{config.paths.runs}/optuna.db"
     sweeper.study_name = sweeper.study_name or study_name(config)
     optuna.logging.set_verbosity(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     study = optuna.create_study(
         study_name=sweeper.study_name,
         storage=sweeper.storage,
