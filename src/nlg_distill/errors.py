@@ -28,15 +28,20 @@ def explained() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        from hydra.errors import HydraException
-        from omegaconf.errors import OmegaConfBaseException
-
-        if isinstance(error, HydraException | OmegaConfBaseException):
-            from nlg_distill.config import explain
-
-            sys.exit(f"Error: {explain(error)}")
-        if isinstance(error, OSError) and error.filename is not None:
-            sys.exit(f"Error: {error.strerror}: {error.filename}")
-        if isinstance(error, UserError):
-            sys.exit(f"Error: {error}")
+        if said := sentence(error):
+            sys.exit(f"Error: {said}")
         raise
+
+
+def sentence(error: Exception) -> str | None:
+    """What is said of an error that the user can mend; None of any other."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        from nlg_distill.config import explain
+
+        return explain(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    return str(error) if isinstance(error, UserError) else None

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,16 @@ def _run(
         logger.finish()
     show_result(result, folder)
     return result
+
+
+def validation_score(result: Mapping[str, Any]) -> float | None:
+    """The task's monitored score of the validation set, which picked the weights.
+
+    It is what a sweeper optimises; the test set is for what it has found. None where nothing was
+    trained.
+    """
+    scores = [value for name, value in result.items() if name.startswith("best_validation_")]
+    return scores[0] if scores else None
 
 
 def make_stage(

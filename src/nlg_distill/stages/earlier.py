@@ -12,7 +12,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.init.experiment import refuse_other_structure
 from nlg_distill.stages.models import build_model
 
-AXES = ("experiment", "init", "targets", "loss", "wrapper")
+AXES = ("experiment", "init", "targets", "loss", "wrapper", "sweep")
 
 
 def earlier(cfg: DictConfig, overrides: Sequence[str]) -> DictConfig:
