@@ -11,40 +11,57 @@ from rich.console import Console
 
 from nlg_distill.config import CONF, check, compose
 from nlg_distill.errors import UserError
+from nlg_distill.parts import Part, Run, known, lookup
 from nlg_distill.rehearsal import rehearse
+from nlg_distill.significance import tests_of
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.scores import result_paths
 from nlg_distill.store import Store, metadata
 from nlg_distill.table_spec import Row, TableSpec, load_spec
-from nlg_distill.tables import Part, Run, Table, known, lookup
+from nlg_distill.tables import Table
 from nlg_distill.tasks import Task
 from nlg_distill.workers import Job, PlannedRun, jobs_of, work_off
 
 console = Console()
 
 
-def reproduce(name: str, extra: Sequence[str] = (), jobs: int | None = None) -> Table:
+def reproduce(
+    name: str,
+    extra: Sequence[str] = (),
+    jobs: int | None = None,
+    *,
+    scale: str | None = None,
+    seeds: int | None = None,
+) -> Table:
     """Makes the table `conf/table/<name>.yaml` and writes it to `tables/<name>/`.
 
     Args:
         name: the table's file, without its ending.
         extra: overrides for all rows.
         jobs: cores to use; all of them if not given.
+        scale: `cpu` or `paper`, of a table that has both; `cpu` if not given.
+        seeds: the first so many of the table's seeds, counted on if it has fewer.
 
     Raises:
         UserError: if the table or an override is wrong, or a row failed.
     """
-    spec = load_spec(CONF / "table" / f"{name}.yaml")
+    spec = load_spec(CONF / "table" / f"{name}.yaml", scale, seeds)
     planned = [run for row in spec.rows for run in _plan_row(spec, row, extra)]
     if spec.equal_seconds:
         _refuse_unequal_lengths(spec, planned)
     folder = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    cores = jobs or os.cpu_count() or 1
+    cores = 1 if spec.alone else jobs or os.cpu_count() or 1
     table = Table(spec, _make(spec, planned, folder, cores))
     if spec.equal_seconds:
         table.equal_time_runs = _make(spec, equal_time_runs(table.part, planned), folder, cores)
-    table.write(Path("tables") / name)
+    table.tests = tests_of(spec, table.runs)
+    table.write(folder_of(name, scale))
     return table
+
+
+def folder_of(name: str, scale: str | None) -> Path:
+    """Where a table is written to; a scale other than the usual one has a folder of its own."""
+    return Path("tables") / (name if scale in (None, "cpu") else f"{name}_{scale}")
 
 
 def _plan_row(spec: TableSpec, row: Row, extra: Sequence[str]) -> list[PlannedRun]:
