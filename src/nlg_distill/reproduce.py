@@ -13,7 +13,7 @@ from nlg_distill.config import CONF, check, compose
 from nlg_distill.errors import UserError
 from nlg_distill.parts import Part, Run, known, lookup
 from nlg_distill.rehearsal import rehearse
-from nlg_distill.significance import tests_of
+from nlg_distill.significance import compare_rows
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.scores import result_paths
 from nlg_distill.store import Store, metadata
@@ -54,7 +54,7 @@ def reproduce(
     table = Table(spec, _make(spec, planned, folder, cores))
     if spec.equal_seconds:
         table.equal_time_runs = _make(spec, equal_time_runs(table.part, planned), folder, cores)
-    table.tests = tests_of(spec, table.runs)
+    table.tests = compare_rows(spec, table.runs)
     table.write(folder_of(name, scale))
     return table
 

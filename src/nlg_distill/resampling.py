@@ -1,9 +1,14 @@
 """Paired tests of two systems on the same test set: bootstrap and approximate randomisation.
 
 Both ask whether a difference of two scores could be one of the test set's chance. They are those of
-sacreBLEU's `PairedTest`, with its draws, scores and p-values, and its defaults: 1,000 resamples,
-10,000 trials, seed 12345. Here a system's texts are counted once, and a sum over texts is one
-matrix product, where sacreBLEU counts and adds anew for each pair.
+sacreBLEU's `PairedTest`, with its draws and scores, and its defaults: 1,000 resamples, 10,000
+trials, seed 12345. Here a system's texts are counted once, and a sum over texts is one matrix
+product, where sacreBLEU counts and adds anew for each pair.
+
+One thing differs: a draw whose difference is as large as the measured one speaks against it here,
+as in Riezler and Maxwell; sacreBLEU counts those that are larger. That matters where two systems
+write nearly the same. With sacreBLEU, one that differs in a single text, or not at all, has p of
+1 / (1 + draws).
 
 Koehn, "Statistical Significance Tests for Machine Translation Evaluation", 2004,
 https://aclanthology.org/W04-3250; Riezler and Maxwell, "On Some Pitfalls in Automatic Evaluation
@@ -23,6 +28,7 @@ LEVEL = 0.05
 SEED = 12345
 RESAMPLES = 1_000
 TRIALS = 10_000
+ROUNDING = 1e-9  # of scores that are made of the same texts in another order
 ROWS = 500  # of a matrix of draws that are multiplied at once
 Numbers = NDArray[np.float64]
 Score = Callable[[Sequence[float]], float]
@@ -54,7 +60,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Compared:
     """A system beside another one on the same test set.
 
     Args:
@@ -83,7 +89,7 @@ class RowTest:
             the mean over seeds, in the unit of the score.
     """
 
-    tests: Sequence[Tested]
+    tests: Sequence[Compared]
     half_interval: float
 
     @property
@@ -129,18 +135,18 @@ class PairedTests:
             resampled=self._scores(sums),
         )
 
-    def compare(self, system: System, baseline: System) -> Tested:
+    def compare(self, system: System, baseline: System) -> Compared:
         """Both tests of a system against another one.
 
-        p is (1 + the number of draws whose difference is larger than it was) / (1 + draws): of
-        resamples, by how much their difference is larger than on average; of trials, the difference
-        of two systems between which each text's outputs were swapped or not, by a coin.
+        p is (1 + the number of draws that are at least as large as the difference) / (1 + draws):
+        of resamples, by how much their difference is larger than on average; of trials, the
+        difference of two systems between which each text's outputs are swapped or not, by a coin.
         """
         difference = system.score - baseline.score
         apart = np.abs(system.resampled - baseline.resampled)
         first = self._scores(baseline.swapped + (system.counts - system.swapped))
         second = self._scores((baseline.counts - baseline.swapped) + system.swapped)
-        return Tested(
+        return Compared(
             difference,
             _p_value(apart - apart.mean(), abs(difference)),
             _p_value(np.abs(first - second), abs(difference)),
@@ -157,4 +163,5 @@ def _products(draws: NDArray[np.generic], counted: Numbers) -> Numbers:
 
 
 def _p_value(draws: Numbers, difference: float) -> float:
-    return (int((draws > difference).sum()) + 1) / (len(draws) + 1)
+    as_large = draws >= difference - ROUNDING
+    return (int(as_large.sum()) + 1) / (len(draws) + 1)

@@ -81,7 +81,7 @@ COUNTED: Mapping[Callable[..., Any], Callable[..., Counter]] = {
 """Metrics that are made of counts in single texts; others, such as distinct-n, are not tested."""
 
 
-def tests_of(spec: TableSpec, runs: Sequence[Run]) -> Tests:
+def compare_rows(spec: TableSpec, runs: Sequence[Run]) -> Tests:
     """Tests every row against its baseline, in the metrics of which the table has differences.
 
     What is left out: a metric that is not made of counts in texts, and one of texts that are not
