@@ -1,10 +1,14 @@
 """Published numbers and their marks, scales and seeds of a table, and verdicts by hand."""
 
+import inspect
 import json
+import re
 
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
+from nlg_distill import verdicts
+from nlg_distill.config import ROOT
 from nlg_distill.errors import UserError
 from nlg_distill.parts import Run
 from nlg_distill.published import Mark, Published, Value
@@ -153,6 +157,20 @@ def test_an_unknown_scale_is_refused(scaled):
 
 
 # Verdicts.
+
+
+def test_the_docs_define_a_verdict_as_the_code_does():
+    page = (ROOT / "docs" / "tables.md").read_text()
+    _, definition = inspect.getdoc(verdicts).split("\n\n", 1)
+    assert len(definition) > 1000
+    assert definition in page
+
+
+@pytest.mark.parametrize("field", [*TableSpec.__dataclass_fields__, *Row.__dataclass_fields__])
+def test_every_field_of_a_table_is_documented(field):
+    if field != "differs":  # of a scale
+        pages = [(ROOT / page).read_text() for page in ("README.md", "docs/tables.md")]
+        assert any(re.search(rf"\b{field}:", page) for page in pages), field
 
 
 def test_the_test_of_seeds_is_welchs():

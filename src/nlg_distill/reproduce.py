@@ -50,13 +50,20 @@ def reproduce(
     if spec.equal_seconds:
         _refuse_unequal_lengths(spec, planned)
     folder = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    cores = 1 if spec.alone else jobs or os.cpu_count() or 1
+    cores = _cores(spec, jobs)
     table = Table(spec, _make(spec, planned, folder, cores))
     if spec.equal_seconds:
         table.equal_time_runs = _make(spec, equal_time_runs(table.part, planned), folder, cores)
     table.tests = compare_rows(spec, table.runs)
     table.write(folder_of(name, scale))
     return table
+
+
+def _cores(spec: TableSpec, jobs: int | None) -> int:
+    """How many to keep busy: of a table of speeds, whose jobs run one at a time, one."""
+    if spec.alone and jobs not in (None, 1):
+        raise UserError(f"--jobs {jobs}: this table compares speeds, and runs one job at a time")
+    return 1 if spec.alone else jobs or os.cpu_count() or 1
 
 
 def folder_of(name: str, scale: str | None) -> Path:
