@@ -1,20 +1,24 @@
 """From a table's spec to its runs: seeds, and steps for equal training time."""
 
+from concurrent.futures import Future
+
 import pytest
 
 from nlg_distill.config import compose
 from nlg_distill.errors import UserError
+from nlg_distill.parts import Part, Run
 from nlg_distill.reproduce import (
+    _cores,
     _plan_row,
     _refuse_unequal_lengths,
     equal_time_runs,
     equal_time_steps,
+    folder_of,
 )
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store
 from nlg_distill.table_spec import Row, TableSpec
-from nlg_distill.tables import Part, Run
-from nlg_distill.workers import PlannedRun, jobs_of
+from nlg_distill.workers import Job, PlannedRun, _startable, jobs_of
 
 
 def toy_spec(*rows, **settings):
@@ -52,6 +56,46 @@ def test_shared_stages_have_labels_of_their_own(tmp_path):
     labels = [job.label for job in jobs]
     assert len(set(labels)) == len(labels)
     assert sum(label.startswith("student") for label in labels) == 3
+
+
+def test_speeds_are_measured_one_at_a_time():
+    alone = toy_spec(BASE, baseline="Base", alone=True)
+    assert [_cores(alone, jobs) for jobs in (None, 1)] == [1, 1]
+    with pytest.raises(UserError, match="--jobs 4: this table compares speeds"):
+        _cores(alone, 4)
+    assert _cores(toy_spec(BASE, baseline="Base"), 4) == 4
+
+
+@pytest.mark.parametrize(
+    ("scale", "folder"), [(None, "toy"), ("cpu", "toy"), ("paper", "toy_paper")]
+)
+def test_no_scale_overwrites_the_table_of_another(scale, folder):
+    assert folder_of("toy", scale).name == folder
+
+
+# Jobs.
+
+
+def job(label, threads=1, provides=(), needs=()):
+    return Job(label, (), None, threads, frozenset(provides), frozenset(needs))
+
+
+@pytest.mark.parametrize(
+    ("todo", "running", "pending", "started"),
+    [
+        ([job("a"), job("b"), job("c")], [], (), ["a", "b"]),
+        ([job("a", 2), job("b")], [job("x")], (), ["b"]),
+        ([job("a", 9), job("b")], [], (), ["a"]),
+        ([job("a", 9)], [job("x")], (), []),
+        ([job("a", needs=["k"]), job("b")], [], ("k",), ["b"]),
+        ([job("a", needs=["k"])], [], (), ["a"]),
+    ],
+)
+def test_a_job_starts_when_its_threads_are_free_and_what_it_needs_is_there(
+    todo, running, pending, started
+):
+    futures = {Future(): one for one in running}
+    assert [one.label for one in _startable(todo, futures, {*pending}, 2)] == started
 
 
 # Equal training time.

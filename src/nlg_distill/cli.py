@@ -31,12 +31,20 @@ def reproduce(
         list[str] | None, typer.Argument(help="Overrides for all rows, as for train.py.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Cores to use; all if not given.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="cpu or paper, of a table that has both; cpu.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="The first so many of the table's seeds.")
+    ] = None,
 ) -> None:
-    """Runs what is missing of a table and prints it."""
+    """Runs what is missing of a table and prints it, beside published numbers if it has some."""
     from nlg_distill.report import show_table
+    from nlg_distill.reproduce import folder_of
     from nlg_distill.reproduce import reproduce as make
 
-    show_table(make(table, overrides or [], jobs), Path("tables") / table)
+    made = make(table, overrides or [], jobs, scale=scale, seeds=seeds)
+    show_table(made, folder_of(table, scale))
 
 
 Folders = Annotated[

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nlg_distill.grouping import TEST_SET, ComparedRun, Group
-from nlg_distill.tables import SECONDS, known
+from nlg_distill.parts import SECONDS, known
 
 ON_MACHINE = (
     *("training_seconds", SECONDS, "teacher_seconds", "seconds_with_teachers"),

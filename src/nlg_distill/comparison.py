@@ -10,8 +10,9 @@ from nlg_distill.comparability import differing
 from nlg_distill.errors import UserError
 from nlg_distill.grouping import ComparedRun, Group
 from nlg_distill.pareto import Direction
+from nlg_distill.parts import SECONDS, known, lookup
 from nlg_distill.table_spec import BLEU, OTHER_QUALITY, Column
-from nlg_distill.tables import COST, SECONDS, how_written, known, lookup
+from nlg_distill.tables import COST, how_written
 
 TEACHER_COSTS = (
     Column("s of teachers", "teacher_seconds", ",.0f", fixed=True),

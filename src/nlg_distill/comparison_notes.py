@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from nlg_distill.comparability import signature
 from nlg_distill.comparison import Comparison
 from nlg_distill.grouping import Group
-from nlg_distill.tables import SECONDS, how_written
+from nlg_distill.parts import SECONDS
+from nlg_distill.tables import how_written
 
 
 def warnings(comparison: Comparison) -> list[str]:

@@ -17,9 +17,9 @@ from nlg_distill.comparison import better, column_of, main_metric, metrics_of, r
 from nlg_distill.errors import UserError
 from nlg_distill.finished import FinishedRun, finished_runs
 from nlg_distill.grouping import ComparedRun
+from nlg_distill.parts import SECONDS, known, lookup
 from nlg_distill.run_settings import Settings, require_key, short_names
 from nlg_distill.run_state import FILENAME, STATUSES, RunState, read_state
-from nlg_distill.tables import SECONDS, known, lookup
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,11 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
+from nlg_distill.parts import Part
+from nlg_distill.sections import Section
 from nlg_distill.store import Store, metadata
 from nlg_distill.table_spec import Column
-from nlg_distill.tables import EQUAL_TIME, Part, how_written
+from nlg_distill.tables import EQUAL_TIME, how_written
 from nlg_distill.tables import Table as FinishedTable
 
 console = Console()
@@ -114,6 +116,9 @@ def show_table(finished: FinishedTable, folder: Path) -> None:
         notes.append(f"{EQUAL_TIME}: {finished.equal_time_note()}")
     for note in notes:
         console.print(f"- {note}", highlight=False, soft_wrap=True)
+    told: set[str] = set()
+    for section in finished.sections():
+        _show_section(section, told)
     console.print(f"Written to {folder}/table.md, table.csv and table.json", soft_wrap=True)
     if best := finished.best_student():
         _show_use(best, Path(finished.part.first(best).artifact))
@@ -126,6 +131,18 @@ def _show_part(title: str, part: Part, columns: Sequence[Column]) -> None:
     for row in part.rows:
         table.add_row(row, *part.cells(row, columns))
     console.print(table)
+
+
+def _show_section(section: Section, told: set[str]) -> None:
+    """What stands below a table; notes that were `told` before are not told again."""
+    table = Table("", *section.heads, title=section.title)
+    for row in section.rows:
+        table.add_row(*row)
+    console.print(table)
+    for note in section.notes:
+        if note not in told:
+            console.print(f"- {note}", highlight=False, soft_wrap=True)
+    told |= {*section.notes}
 
 
 def _show_use(row: str, scores: Path) -> None:

@@ -11,12 +11,14 @@ from rich.console import Console
 
 from nlg_distill.config import CONF, check, compose
 from nlg_distill.errors import UserError
+from nlg_distill.parts import Part, Run, known, lookup
 from nlg_distill.rehearsal import rehearse
+from nlg_distill.significance import compare_rows
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.scores import result_paths
 from nlg_distill.store import Store, metadata
 from nlg_distill.table_spec import Row, TableSpec, load_spec
-from nlg_distill.tables import Part, Run, Table, known, lookup
+from nlg_distill.tables import Table
 from nlg_distill.tasks import Task
 from nlg_distill.tracking.wandb_table import log_table
 from nlg_distill.workers import Job, PlannedRun, jobs_of, work_off
@@ -24,29 +26,51 @@ from nlg_distill.workers import Job, PlannedRun, jobs_of, work_off
 console = Console()
 
 
-def reproduce(name: str, extra: Sequence[str] = (), jobs: int | None = None) -> Table:
+def reproduce(
+    name: str,
+    extra: Sequence[str] = (),
+    jobs: int | None = None,
+    *,
+    scale: str | None = None,
+    seeds: int | None = None,
+) -> Table:
     """Makes the table `conf/table/<name>.yaml` and writes it to `tables/<name>/`.
 
     Args:
         name: the table's file, without its ending.
         extra: overrides for all rows.
         jobs: cores to use; all of them if not given.
+        scale: `cpu` or `paper`, of a table that has both; `cpu` if not given.
+        seeds: the first so many of the table's seeds, counted on if it has fewer.
 
     Raises:
         UserError: if the table or an override is wrong, or a row failed.
     """
-    spec = load_spec(CONF / "table" / f"{name}.yaml")
+    spec = load_spec(CONF / "table" / f"{name}.yaml", scale, seeds)
     planned = [run for row in spec.rows for run in _plan_row(spec, row, extra)]
     if spec.equal_seconds:
         _refuse_unequal_lengths(spec, planned)
     folder = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    cores = jobs or os.cpu_count() or 1
+    cores = _cores(spec, jobs)
     table = Table(spec, _make(spec, planned, folder, cores))
     if spec.equal_seconds:
         table.equal_time_runs = _make(spec, equal_time_runs(table.part, planned), folder, cores)
-    table.write(Path("tables") / name)
+    table.tests = compare_rows(spec, table.runs)
+    table.write(folder_of(name, scale))
     log_table(table, name, planned[0].cfg, folder)
     return table
+
+
+def _cores(spec: TableSpec, jobs: int | None) -> int:
+    """How many to keep busy: of a table of speeds, whose jobs run one at a time, one."""
+    if spec.alone and jobs not in (None, 1):
+        raise UserError(f"--jobs {jobs}: this table compares speeds, and runs one job at a time")
+    return 1 if spec.alone else jobs or os.cpu_count() or 1
+
+
+def folder_of(name: str, scale: str | None) -> Path:
+    """Where a table is written to; a scale other than the usual one has a folder of its own."""
+    return Path("tables") / (name if scale in (None, "cpu") else f"{name}_{scale}")
 
 
 def _plan_row(spec: TableSpec, row: Row, extra: Sequence[str]) -> list[PlannedRun]:

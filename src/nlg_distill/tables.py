@@ -2,19 +2,25 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
+from nlg_distill.parts import SECONDS, Part, Run, known, lookup
+from nlg_distill.resampling import LEVEL, Tests
+from nlg_distill.sections import (
+    SIGNIFICANT,
+    Section,
+    findings,
+    shape_sections,
+    significance_sections,
+)
 from nlg_distill.store import write_json
 from nlg_distill.table_spec import BEST_STUDENT, Claim, Column, TableSpec
 
-SECONDS = "total_training_seconds"
+__all__ = ["COST", "EQUAL_TIME", "Part", "Run", "Table", "how_written", "known", "lookup"]
 EQUAL_TIME = "At equal training time"
-
-
 COST = (
     Column("parameters", "parameters", ",.0f", fixed=True),
     Column("MB", "megabytes", ".1f", fixed=True),
@@ -43,75 +49,6 @@ def how_written(metric: str) -> tuple[str, str]:
     return WRITTEN.get(metric, (metric.replace("_", " "), ".4g"))
 
 
-@dataclass(frozen=True)
-class Run:
-    """One finished run of a row: its seed, its scores and the artifact that holds them."""
-
-    row: str
-    seed: int
-    metrics: Mapping[str, Any]
-    artifact: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """Runs by row, and the row that differences are to."""
-
-    runs: Sequence[Run]
-    baseline: str
-
-    @property
-    def rows(self) -> list[str]:
-        """The names of the rows, in the order of their first runs."""
-        return list(dict.fromkeys(run.row for run in self.runs))
-
-    def first(self, row: str) -> Run:
-        """A row's run with its first seed."""
-        return next(run for run in self.runs if run.row == row)
-
-    def values(self, row: str, metric: str) -> list[float | int]:
-        """A metric of each run of a row."""
-        return [lookup(run.metrics, metric) for run in self.runs if run.row == row]
-
-    def mean(self, row: str, metric: str) -> float:
-        """A metric's mean over the runs of a row."""
-        return fmean(self.values(row, metric))
-
-    def fastest(self, row: str) -> float:
-        """Seconds of training of a row's fastest run: other work on the machine only adds."""
-        return min(self.values(row, SECONDS))
-
-    def is_teacher(self, row: str) -> bool:
-        """Whether a row is a teacher, of which there is one run."""
-        return bool(self.first(row).metrics["stage"] == "teacher")
-
-    def cells(self, row: str, columns: Sequence[Column]) -> list[str]:
-        """One row's numbers as they are written."""
-        return [self._cell(row, column) for column in columns]
-
-    def _cell(self, row: str, column: Column) -> str:
-        """Mean ± sample standard deviation; empty where it is not known or would say nothing."""
-        if not known(self.first(row).metrics, column.metric):
-            return ""
-        mean = self.mean(row, column.metric)
-        if column.difference:
-            apart = self.is_teacher(row) or row == self.baseline or self.baseline not in self.rows
-            return (
-                "" if apart else format(mean - self.mean(self.baseline, column.metric), column.form)
-            )
-        values = self.values(row, column.metric)
-        if len(values) == 1 or (column.fixed and len(set(values)) == 1):
-            return format(mean, column.form)
-        return f"{mean:{column.form}} ± {stdev(values):{column.form}}"
-
-    def markdown(self, columns: Sequence[Column]) -> list[str]:
-        """The lines of a table."""
-        lines = ["| | " + " | ".join(c.head for c in columns) + " |"]
-        lines.append("|---|" + "---:|" * len(columns))
-        lines += [f"| {row} | " + " | ".join(self.cells(row, columns)) + " |" for row in self.rows]
-        return lines
-
-
 @dataclass
 class Table:
     """The finished runs of a table; those at equal training time where it asks for them."""
@@ -119,11 +56,14 @@ class Table:
     spec: TableSpec
     runs: Sequence[Run]
     equal_time_runs: Sequence[Run] = field(default_factory=list)
+    tests: Tests = field(default_factory=dict)
 
     @property
     def part(self) -> Part:
         """The rows at their own steps."""
-        return Part(self.runs, self.spec.baseline)
+        own = {row.row: row.baseline for row in self.spec.rows if row.baseline}
+        clear = {at: SIGNIFICANT for at, t in self.tests.items() if t.agreeing == len(t.tests)}
+        return Part(self.runs, self.spec.baseline, own, clear)
 
     @property
     def equal_time(self) -> Part:
@@ -161,7 +101,8 @@ class Table:
     def best_student(self) -> str | None:
         """The student with the best mean of the metric that the table names for that."""
         part, best = self.part, self.spec.best
-        students = [row for row in part.rows if not part.is_teacher(row)]
+        apart = part.own_baselines
+        students = [row for row in part.rows if not part.is_teacher(row) and row not in apart]
         choose = max if best.mode == "max" else min
         return choose(students, key=lambda row: part.mean(row, best.metric), default=None)
 
@@ -174,7 +115,19 @@ class Table:
                 f"Students: mean ± sample standard deviation over {len(self.spec.seeds)} seeds "
                 f"({seeds}), all of one teacher; Δ and claims are of means."
             )
+        if self.part.marks:
+            notes.append(
+                f"{SIGNIFICANT}: at every seed, paired bootstrap and approximate randomisation "
+                f"on the test set both have p < {LEVEL} against the row's baseline."
+            )
+        if self.spec.differs:
+            notes.append(f"Not the paper's setting: {self.spec.differs}")
         return [*notes, self._scores_note(), self._cost_note()]
+
+    def sections(self) -> list[Section]:
+        """Beside the published numbers, and the tests on the test set."""
+        shape = shape_sections(self.spec, self.part, self.tests)
+        return [*shape, *significance_sections(self.spec, self.part, self.tests)]
 
     def _scores_note(self) -> str:
         """How many texts were scored, and how the numbers were made."""
@@ -195,10 +148,11 @@ class Table:
         """What speed and seconds are of."""
         first = self._first.metrics
         decoding = first["decoding"]
+        beside = "were made" if self.spec.alone else "may have trained"
         speed = (
             f"Words/s: source words, {decoding['threads']} thread(s), batches of "
             f"{decoding['batch_tokens']} tokens, {decoding['precision']}, on {first['machine']}; "
-            f"other rows may have trained beside it. "
+            f"{'no' if self.spec.alone else 'other'} rows {beside} beside it. "
         )
         seconds = "Seconds include the training that a row starts from."
         return (speed if "beam_1" in first else f"On {first['machine']}. ") + seconds
@@ -216,6 +170,8 @@ class Table:
         """The table and its notes."""
         lines = [f"# {self.spec.title}", "", *self.part.markdown(self.columns), ""]
         lines += [f"- {note}" for note in self.notes()]
+        for section in self.sections():
+            lines += ["", *section.markdown()]
         if self.spec.equal_seconds:
             lines += [
                 "",
@@ -262,11 +218,13 @@ class Table:
         ]
 
     def write(self, folder: Path) -> None:
-        """`table.md`, `table.csv` and `table.json`."""
+        """`table.md`, `table.csv` and `table.json`; what was tested and judged, if anything was."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
         (folder / "table.csv").write_text(self.csv(), encoding="utf-8")
         write_json(folder / "table.json", self.json())
+        if found := findings(self.spec, self.part, self.tests):
+            write_json(folder / "findings.json", found)
 
     def _judge(self, claim: Claim) -> str:
         row = self.best_student() if claim.row == BEST_STUDENT else claim.row
@@ -279,21 +237,3 @@ class Table:
             value = value - reference if claim.minus else value / reference
         verdict = "holds" if value >= claim.at_least else "does NOT hold"
         return f"{claim.claim}: {verdict} ({row}: {shown}, bound {claim.at_least:g})."
-
-
-def known(result: Mapping[str, Any], metric: str) -> bool:
-    """Whether there is a number at a path."""
-    try:
-        lookup(result, metric)
-    except KeyError:
-        return False
-    return True
-
-
-def lookup(result: Mapping[str, Any], metric: str) -> float | int:
-    """The number at a path like `beam_5/bleu`."""
-    value: Any = result
-    for key in metric.split("/"):
-        value = value[key]
-    number: float | int = value
-    return number

@@ -1,12 +1,12 @@
 """Works off what is missing of several runs, several jobs at a time."""
 
 import json
-import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from rich.progress import Progress, TaskID
 
 from nlg_distill.config import compose
 from nlg_distill.errors import UserError
+from nlg_distill.processes import Processes
 from nlg_distill.progress import PROGRESS_FILE_VARIABLE, progress_columns
 from nlg_distill.stages.plan import Plan
 from nlg_distill.store import Stage, Store
@@ -113,6 +114,8 @@ def work_off(
 ) -> None:
     """Starts each job when what it needs is there and its threads are free.
 
+    A job that fails stops no other; what needs it is not made.
+
     Args:
         todo: the jobs.
         folder: of their logs and runs.
@@ -121,41 +124,75 @@ def work_off(
         done: told of each job at its end.
 
     Raises:
-        UserError: if a job failed.
+        UserError: at the end, if a job failed.
     """
-    context = multiprocessing.get_context("spawn")
     pending = {key for job in todo for key in job.provides}
     running: dict[Future[None], Job] = {}
+    failed: dict[str, str] = {}
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as status,
-        ProcessPoolExecutor(cores, mp_context=context) as pool,
+        Processes() as processes,
         Progress(*progress_columns(), console=console) as drawing,
     ):
         bars: dict[str, TaskID] = {}
-        while todo or running:
-            free = cores - sum(job.threads for job in running.values())
-            for job in list(todo):
-                fits = job.threads <= free or not running
-                if fits and not (job.needs & pending):
-                    todo.remove(job)
-                    free -= job.threads
-                    file = Path(status) / f"{len(bars)}.json"
-                    bars[job.label] = drawing.add_task(job.label, total=None)
-                    running[pool.submit(_work, job, folder, str(file))] = job
-            assert running, "no job can start"
+        while True:
+            for job in _startable(todo, running, pending, cores):
+                todo.remove(job)
+                file = Path(status) / f"{len(bars)}.json"
+                bars[job.label] = drawing.add_task(job.label, total=None)
+                running[processes.submit(_attempt, job, folder, str(file))] = job
+            if not running:
+                break
             finished, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
             _draw(drawing, bars, Path(status))
             for future in finished:
                 job = running.pop(future)
                 drawing.remove_task(bars[job.label])
-                if error := future.exception():
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise UserError(
-                        f"{job.label} failed: {error}. Its log is {_log(folder, job)}"
-                    ) from error
-                pending -= job.provides
-                done(job)
+                if error := processes.error(future):
+                    failed[job.label] = f"{error}. Its log is {_log(folder, job)}"
+                    console.print(f"{job.label} failed", style="red", highlight=False)
+                else:
+                    pending -= job.provides
+                    done(job)
+    assert failed or not todo, "no job can start"
+    if failed:
+        raise UserError(_what_failed(failed, [job.label for job in todo]))
+
+
+def _startable(
+    todo: Sequence[Job], running: Mapping[Future[None], Job], pending: set[str], cores: int
+) -> list[Job]:
+    """The jobs to start now: of more threads than there are cores, one when nothing else runs."""
+    free = cores - sum(job.threads for job in running.values())
+    chosen: list[Job] = []
+    for job in todo:
+        fits = job.threads <= free or not (running or chosen)
+        if fits and not (job.needs & pending):
+            chosen.append(job)
+            free -= job.threads
+    return chosen
+
+
+def _what_failed(failed: Mapping[str, str], not_made: Sequence[str]) -> str:
+    lines = [f"{len(failed)} failed, and no table was written:"]
+    lines += [f"  {label}: {error}" for label, error in failed.items()]
+    if not_made:
+        lines.append(f"Not made, because they need what failed: {'; '.join(not_made)}.")
+    lines.append("What else there was to do is done, and will be found when this is started again.")
+    return "\n".join(lines)
+
+
+def _attempt(job: Job, folder: Path, status: str) -> None:
+    """A worker's job; its failure goes to the log, and to the parent as one that can be sent."""
+    try:
+        _work(job, folder, status)
+    except Exception as error:
+        with _log(folder, job).open("a", encoding="utf-8") as log:
+            traceback.print_exc(file=log)
+        if isinstance(error, UserError):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
 
 
 def _work(job: Job, folder: Path, status: str) -> None:

@@ -27,6 +27,9 @@ from nlg_distill.store import write_json
 from nlg_distill.tasks import TRANSLATION, Task
 from nlg_distill.teachers.source import TeacherSource
 
+NARROWER = "narrower_beams.jsonl"
+"""The texts at all beams but the last, whose are in `samples.jsonl`: for tests of significance."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
@@ -54,7 +57,7 @@ class Scoring:
 def build(
     config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
 ) -> None:
-    """Scores a model and writes `result.json` and `samples.jsonl`."""
+    """Scores a model and writes `result.json`, `samples.jsonl` and `narrower_beams.jsonl`."""
     scoring = config["scoring"]
     torch.set_num_threads(scoring["threads"])
     tokenizer = load_tokenizer(parents["tokenizer"])
@@ -64,7 +67,8 @@ def build(
     model = load_model(parents["model"]).to(device)
     score = partial(_score, model, tokenizer=tokenizer, task=task, scoring=scoring, device=device)
     with torch.inference_mode(), autocast(config["precision"], device):
-        result, written = score(pairs)
+        result, by_beam = score(pairs)
+        written = by_beam[-1] if by_beam else []
         compared = written
         if "teacher" in parents and task.writes:
             own = load_tokenizer(parents["teacher"])
@@ -91,7 +95,39 @@ def build(
     if further:
         result["further_tests"] = further
     _write_samples(out / "samples.jsonl", pairs, compared, written)
+    if len(by_beam) > 1:
+        beams = [f"beam_{size}" for size in scoring["beam_sizes"][:-1]]
+        narrower = zip(*by_beam[:-1], strict=True)
+        _write_lines(out / NARROWER, (dict(zip(beams, texts, strict=True)) for texts in narrower))
     write_json(out / "result.json", result)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a model wrote for the test set: its texts, with the references and the sources."""
+
+    texts: Sequence[str]
+    references: Sequence[str]
+    sources: Sequence[str]
+
+
+def read_texts(scores: Path, beam: str) -> Written | None:
+    """The texts of a model at a beam such as `beam_5`, out of the artifact of its scores.
+
+    None if they are not kept: older artifacts have those of the last beam alone.
+    """
+    result = json.loads((scores / "result.json").read_text(encoding="utf-8"))
+    samples = _read_lines(scores / "samples.jsonl")
+    beams = [key for key in result if key.startswith("beam_")]
+    if beam not in beams or "student" not in samples[0]:
+        return None
+    if beam == beams[-1]:
+        texts = [sample["student"] for sample in samples]
+    elif (scores / NARROWER).is_file():
+        texts = [line[beam] for line in _read_lines(scores / NARROWER)]
+    else:
+        return None
+    return Written(texts, [s["gold"] for s in samples], [s["source"] for s in samples])
 
 
 def result_paths(task: Task, beam_sizes: Sequence[int], further_tests: Iterable[str]) -> list[str]:
@@ -113,23 +149,24 @@ def _score(
     task: Task,
     scoring: Mapping[str, Any],
     device: torch.device,
-) -> tuple[dict[str, Any], list[str]]:
-    """What a model is worth on these pairs, and its texts at the last beam, if it writes any."""
+) -> tuple[dict[str, Any], list[list[str]]]:
+    """What a model is worth on these pairs, and its texts at each beam, if it writes any."""
     sources, references = [p.source for p in pairs], [p.target for p in pairs]
     words = sum(len(source.split()) for source in sources)
     batches = _batches(pairs, tokenizer, scoring, device)
     result: dict[str, Any] = {}
-    texts: list[str] = []
+    by_beam: list[list[str]] = []
     for beam_size in scoring["beam_sizes"] if task.writes else ():
         best, seconds = write_texts(model, batches, tokenizer.special, beam_size=beam_size)
         texts = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
+        by_beam.append(texts)
         result[f"beam_{beam_size}"] = {
             **task.score(texts, references, sources),
             "source_words_per_second": words / seconds,
         }
         if beam_size == 1:
             result["mode_probability"] = mode_probability(list(best.values()))
-    return result | likelihood(model, batches, references), texts
+    return result | likelihood(model, batches, references), by_beam
 
 
 def _widest(
@@ -158,9 +195,17 @@ def _write_samples(
     path: Path, pairs: Sequence[Pair], compared: Sequence[str], written: Sequence[str]
 ) -> None:
     """Source and gold text; the teacher's and the model's own, if any were written."""
+    rows = [{"source": pair.source, "gold": pair.target} for pair in pairs]
+    for i, row in enumerate(rows if written else ()):
+        row |= {"teacher": compared[i], "student": written[i]}
+    _write_lines(path, rows)
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for i, pair in enumerate(pairs):
-            row = {"source": pair.source, "gold": pair.target}
-            if written:
-                row |= {"teacher": compared[i], "student": written[i]}
+        for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _read_lines(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]

@@ -10,8 +10,9 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from nlg_distill.parts import Part
 from nlg_distill.table_spec import Column
-from nlg_distill.tables import Part, Table
+from nlg_distill.tables import Table
 from nlg_distill.tracking.subject import Subject
 from nlg_distill.tracking.wandb_artifacts import artifact_of, use
 from nlg_distill.tracking.wandb_run import TolerantWandb

@@ -1,0 +1,162 @@
+"""Whether a table has the shape of a published one: the one place where a verdict is defined.
+
+Absolute numbers of other corpora and sizes cannot be compared. What is compared is on which side of
+each other two rows stand.
+
+**Clear.** The difference D of two rows' means is clear if no chance that is known explains it:
+
+- of the seeds: Welch's t-test of the two rows' runs has p < 0.05. Of a row with a single run, such
+  as a teacher's, the deviation is not known and not counted; where both have a single run, there is
+  no such test.
+- of the test set, against the row's baseline alone, in metrics of kept texts: at more than half of
+  the seeds the paired bootstrap and the approximate randomisation both have p < 0.05, with the sign
+  of D.
+
+A difference of which neither is known is not judged. No correction is made for many comparisons.
+
+**Compared** with a published difference d of the same two rows, which is known (both numbers
+verified, or derived from such) and larger than the column's tolerance: D agrees if it is clear and
+has the sign of d, contradicts if it is clear and has the other one, and is within noise if it is
+not clear.
+
+**A row's verdict** in a column looks at its difference to its baseline, the sign, and at its
+difference to every other row with the same baseline, the order:
+
+- *does not hold* if its sign contradicts, or the order to some other row does,
+- *within noise* if its sign is not clear,
+- *holds* otherwise: its sign agrees, and nothing contradicts.
+
+A teacher has a sign, and stands in no order with students. A row whose published difference to its
+baseline is not known or within the tolerance has no verdict.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import sqrt
+from statistics import fmean, variance
+
+from nlg_distill.parts import Part, known
+from nlg_distill.published import Published, PublishedColumn
+from nlg_distill.resampling import LEVEL, Tests
+from nlg_distill.table_spec import TableSpec
+
+
+class Agreement(StrEnum):
+    """What a measured difference says of a published one."""
+
+    AGREES = "agrees"
+    NOISE = "within noise"
+    CONTRADICTS = "contradicts"
+
+
+class Verdict(StrEnum):
+    """Whether a row has the published shape in a column."""
+
+    HOLDS = "holds"
+    NOISE = "within noise"
+    NOT = "does not hold"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row in a published column.
+
+    Args:
+        verdict: of the row.
+        sign: its difference to its baseline beside the published one.
+        order: the same of its difference to each other row whose published one is known.
+    """
+
+    verdict: Verdict
+    sign: Agreement
+    order: dict[str, Agreement]
+
+    def __str__(self) -> str:
+        """The verdict, and how much of the order is clear."""
+        agreeing = sum(a == Agreement.AGREES for a in self.order.values())
+        order = f", order {agreeing}/{len(self.order)}" if self.order else ""
+        against = [row for row, a in self.order.items() if a == Agreement.CONTRADICTS]
+        return f"{self.verdict}{order}" + (f", not to {', '.join(against)}" if against else "")
+
+
+def welch(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """Two-sided p-value of Welch's t-test of two means.
+
+    The variance of a single number is taken for 0, and has no degrees of freedom. None if both are
+    single.
+
+    Welch, "The generalization of Student's problem when several different population variances are
+    involved", 1947, https://doi.org/10.1093/biomet/34.1-2.28.
+    """
+    from scipy.stats import t
+
+    several = [values for values in (ours, theirs) if len(values) > 1]
+    if not several:
+        return None
+    difference = abs(fmean(ours) - fmean(theirs))
+    errors = [variance(values) / len(values) for values in several]  # squared, of each mean
+    if sum(errors) == 0:
+        return 0.0 if difference else 1.0
+    freedom = sum(errors) ** 2 / sum(
+        error**2 / (len(values) - 1) for error, values in zip(errors, several, strict=True)
+    )
+    return float(2 * t.sf(difference / sqrt(sum(errors)), freedom))
+
+
+def judge(
+    spec: TableSpec,
+    part: Part,
+    tests: Tests,
+    published: Published,
+    column: PublishedColumn,
+    row: str,
+) -> Judged | None:
+    """The verdict on a row; None where there is none."""
+    baseline = spec.baseline_of(row)
+    if baseline is None:
+        return None
+    sign = _agreement(part, tests, published, column, row, baseline)
+    if sign is None:
+        return None
+    order = {}
+    for other in () if part.is_teacher(row) else published.rows:
+        beside = spec.baseline_of(other) == baseline and not part.is_teacher(other)
+        if other != row and beside:
+            agreement = _agreement(part, {}, published, column, row, other)
+            if agreement is not None:
+                order[other] = agreement
+    verdict = Verdict.HOLDS
+    if sign == Agreement.NOISE:
+        verdict = Verdict.NOISE
+    if Agreement.CONTRADICTS in (sign, *order.values()):
+        verdict = Verdict.NOT
+    return Judged(verdict, sign, order)
+
+
+def _agreement(
+    part: Part,
+    tests: Tests,
+    published: Published,
+    column: PublishedColumn,
+    row: str,
+    other: str,
+) -> Agreement | None:
+    """A measured difference beside the published one; None where one of them is not known."""
+    expected = published.known_difference(row, other, column)
+    if expected is None or not all(
+        known(part.first(name).metrics, column.metric) for name in (row, other)
+    ):
+        return None
+    ours, theirs = part.values(row, column.metric), part.values(other, column.metric)
+    difference = fmean(ours) - fmean(theirs)
+    chances = []
+    if (p_value := welch(ours, theirs)) is not None:
+        chances.append(p_value < LEVEL)
+    if test := tests.get((row, column.metric)):
+        chances.append(test.is_clear)
+    if not chances:
+        return None
+    if not all(chances):
+        return Agreement.NOISE
+    return Agreement.AGREES if (difference > 0) == (expected > 0) else Agreement.CONTRADICTS
