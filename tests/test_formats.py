@@ -16,6 +16,7 @@ from nlg_distill.comparison import compare
 from nlg_distill.errors import UserError
 from nlg_distill.formats import csv_table, html_table, in_latex, latex, markdown
 from nlg_distill.grouping import compared_runs, grouped
+from nlg_distill.run_state import state_kept
 
 METRICS = ["beam_5/bleu", "mode_probability", "parameters"]
 HOSTILE = r"[w] a_b & 50% | <i>#1</i> $x^2$ {y} ~z *v* \n `u`"
@@ -169,6 +170,16 @@ def test_runs_of_several_folders_are_one_table(tmp_path, capsys):
     leave_run(tmp_path / "b" / "0", seed=2, scores="scores/2")
     write_table([tmp_path / "a", tmp_path / "b", tmp_path], columns="beam_5/bleu", form="csv")
     assert capsys.readouterr().out.splitlines()[1] == "run,2,1 2,20.0,0.0,2"
+
+
+def test_runs_without_a_result_are_told(tmp_path, capsys):
+    leave_run(tmp_path / "0")
+    with pytest.raises(RuntimeError), state_kept(tmp_path / "1", []):
+        raise RuntimeError
+    write_table([tmp_path], columns="beam_5/bleu", form="csv")
+    said = capsys.readouterr()
+    assert said.err == "Not in the table: 1 failed; nlg-distill runs lists them.\n"
+    assert len(said.out.splitlines()) == 2
 
 
 def test_the_command_line_hands_on_what_it_is_told(tmp_path):

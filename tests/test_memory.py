@@ -83,6 +83,12 @@ def test_it_is_not_known_where_the_peak_cannot_be_forgotten(process, trainer):
     assert attempt(PeakMemory(), trainer) == {"megabytes": 0.0}
 
 
+def test_of_a_cuda_device_it_is_what_its_tensors_took(process, monkeypatch):
+    taken = {torch.device("cuda", 0): 5_000_000, torch.device("cuda", 1): 7_000_000}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", taken.get)
+    assert memory._taken(torch.device("cuda", 1)) == 7.0
+
+
 def test_it_is_not_known_of_other_devices(process, trainer, monkeypatch):
     monkeypatch.setattr(trainer.strategy, "_root_device", torch.device("meta"))
     monkeypatch.setattr(trainer.strategy, "reduce", lambda value, reduce_op: torch.tensor(0.0))

@@ -40,12 +40,16 @@ class PeakMemory(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # In a hook that every process comes by; checkpoints are saved behind it
         device = trainer.strategy.root_device
-        taken = 0.0
-        if self._is_known:
-            cuda = device.type == "cuda"
-            taken = (torch.cuda.max_memory_allocated(device) if cuda else _peak_bytes()) / 1e6
+        taken = _taken(device) if self._is_known else 0.0
         most = trainer.strategy.reduce(torch.tensor(taken, device=device), reduce_op="max")
         self.megabytes = max(self.megabytes, float(most))
+
+
+def _taken(device: torch.device) -> float:
+    """Megabytes at most since the peak was forgotten."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return _peak_bytes() / 1e6
 
 
 def _forget_peak() -> bool:
