@@ -22,7 +22,7 @@ from nlg_distill.errors import UserError
 from nlg_distill.finished import finished_runs
 from nlg_distill.run import validation_score
 from nlg_distill.stages.plan import plan
-from nlg_distill.sweeps import share_cores
+from nlg_distill.sweeps import SweepWatch, reported, share_cores
 from nlg_distill.wandb_sweeps import _distribution, write_wandb_sweep
 
 SPACES = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
@@ -132,6 +132,25 @@ def test_what_no_agent_could_run_is_refused(tmp_path, arguments, message):
     assert not (tmp_path / file).exists()
 
 
+def test_a_sweep_that_breaks_off_tells_which_jobs_did_not_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(SweepWatch, "folder", tmp_path)
+    for name in ("0_seed=1", "1_seed=2", "2_seed=3"):
+        (tmp_path / name / ".hydra").mkdir(parents=True)
+    (tmp_path / "0_seed=1" / "result.json").touch()
+    (tmp_path / "1_seed=2" / "failed.txt").write_text("no space\n")
+    with pytest.raises(UserError) as caught, reported():
+        raise RuntimeError("a worker is gone")
+    told = str(caught.value)
+    assert told.startswith("2 of 3 jobs failed:\n- 1_seed=2: no space\n")
+    assert f"- 2_seed=3: it was killed\n  Its log is {tmp_path}/2_seed=3/train.log" in told
+    assert told.endswith("The sweep itself ended with RuntimeError: a worker is gone")
+
+
+def test_outside_a_sweep_an_error_is_what_it_was():
+    with pytest.raises(RuntimeError, match="mine"), reported():
+        raise RuntimeError("mine")
+
+
 # For real.
 
 
@@ -143,11 +162,11 @@ def environment():
     return os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
 
 
-def sweep(folder, *overrides):
+def sweep(folder, *overrides, **variables):
     done = subprocess.run(
         command(*overrides),
         cwd=folder,
-        env=environment(),
+        env=environment() | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -161,8 +180,8 @@ def home(tmp_path):
     return tmp_path
 
 
-def refused(folder, *overrides):
-    code, said = sweep(folder, *overrides)
+def refused(folder, *overrides, **variables):
+    code, said = sweep(folder, *overrides, **variables)
     assert code == 1, said
     assert "Traceback" not in said
     assert not list(folder.rglob("result.json"))
@@ -171,6 +190,8 @@ def refused(folder, *overrides):
 
 @pytest.mark.slow
 def test_a_sweep_that_cannot_work_is_refused_before_its_first_job(tmp_path):
+    slurm = ("-m", "hydra/launcher=submitit", "seed=1,2")
+    assert "there is no srun here" in refused(tmp_path, *slurm, PATH="")
     assert "cannot be swept itself" in refused(tmp_path, "-m", "sweep=word_kd,gkd")
     minimize = ("sweep=word_kd", "hydra.sweeper.direction=minimize")
     assert "not the direction of val/bleu" in refused(tmp_path, *minimize)

@@ -8,6 +8,7 @@ at the end.
 import logging
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
@@ -64,6 +65,11 @@ def prepare(config: DictConfig) -> None:
     if "sweep" in swept:
         raise UserError("sweep= says what is swept and cannot be swept itself: give one at a time")
     launcher = config.hydra.launcher
+    if "partition" in launcher and shutil.which("srun") is None:
+        raise UserError(
+            "there is no srun here, which hydra/launcher=submitit needs: start the sweep where "
+            "SLURM takes jobs, or try it with hydra/launcher=submitit_local"
+        )
     with open_dict(config.hydra):
         share_cores(launcher, _threads(config), os.cpu_count() or 1)
         if "n_trials" in config.hydra.sweeper:
@@ -137,7 +143,7 @@ def kept_apart(hydra_cfg: HydraConf) -> Iterator[None]:
         return
     folder = Path(hydra_cfg.runtime.output_dir)
     (folder / FAILED).unlink(missing_ok=True)
-    alone = hydra_cfg.runtime.choices["hydra/launcher"] == "basic"
+    alone = SweepWatch.folder is not None  # this is the process that was started
     try:
         with nullcontext() if alone else _printing_to(folder / LOG):
             yield
@@ -193,7 +199,7 @@ def reported() -> Iterator[None]:
 def _failures() -> list[str]:
     """What is said of a sweep whose jobs did not all end well; nothing if they did."""
     if SweepWatch.folder is None:
-        return []
+        return []  # no sweep
     jobs = sorted(path.parent for path in SweepWatch.folder.rglob(".hydra"))
     failed = [job for job in jobs if not (job / "result.json").is_file()]
     if not failed:
