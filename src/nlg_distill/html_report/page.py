@@ -51,7 +51,7 @@ def write_report(
     output = folder / "report.html" if output is None else output
     refuse_other_file(output)
     data = report_data(finished_runs(folder), folder, num_texts)
-    page = render(data, title or f"Runs in {folder.resolve().name}")
+    page = render(data, title or f"Report on {folder.resolve().name}")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(page.encode("utf-8", "backslashreplace"))
     return output

@@ -13,7 +13,7 @@ FACTS = {  # by a number's name: how it is called, how it is written, whether it
     "bits_per_byte": ("bits per byte", ".2f", False),
     "mode_probability": ("p(ŷ)", ".2%", True),
     "parameters": ("parameters", ",.0f", True),
-    "megabytes": ("MB", ".1f", True),
+    "megabytes": ("MB", ".1f", False),
     "total_training_seconds": ("s trained", ",.0f", True),
     "training_seconds": ("s of the last training", ",.0f", False),
     "steps": ("steps", ",.0f", False),
@@ -30,6 +30,7 @@ BETTER = {
     "perplexity": "min",
     "bits_per_byte": "min",
 }
+SIDE_VIEWS = ("length_ratio", "repetition")  # shown on request
 SPEED = "source_words_per_second"
 NOT_SCORES = ("seed", "decoding", "artifacts", "packages")
 
@@ -140,7 +141,7 @@ def _shown_at_first(path: str, main: str, beam: str | None) -> bool:
         return beam in places and name == main.split("/")[-1]
     if not places:
         return FACTS.get(name, ("", "", False))[2]
-    return beam in places or name == main.split("/")[-1]
+    return (beam in places and name not in SIDE_VIEWS) or name == main.split("/")[-1]
 
 
 def _better(path: str) -> str | None:

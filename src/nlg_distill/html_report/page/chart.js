@@ -51,7 +51,7 @@ function axes(svg, width, x, y, forms, title) {
       s("text", { x: MARGIN.left - 8, y: y(value) + 4, "text-anchor": "end" }, forms.y(value)),
     );
   }
-  for (const value of ticks(x.low, x.high, Math.max(2, Math.floor(width / 110)))) {
+  for (const value of ticks(x.low, x.high, Math.max(3, Math.floor(width / 110)))) {
     svg.append(s("text", { x: x(value), y: bottom + 18, "text-anchor": "middle" }, forms.x(value)));
   }
   svg.append(s("text", { x: width - MARGIN.right, y: HEIGHT - 1, "text-anchor": "end" }, title));

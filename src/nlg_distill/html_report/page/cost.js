@@ -41,10 +41,10 @@ function groupCosts(corpus) {
   return plainTable(
     ["Group", "runs", "s trained", ...kinds.map((stage) => heads[stage])],
     corpus.groups.map((group) => [
-      group.label,
+      broken(group.label),
       String(group.runs.length),
       seconds(group.stats.total_training_seconds),
-      ...kinds.map((stage) => (group.stage === "teacher" ? "" : written(partOf(group, stage), ",.0f"))),
+      ...kinds.map((stage) => (group.stage === "teacher" ? "" : partOf(group, stage) ? written(partOf(group, stage), ",.0f") : "–")),
     ]),
   );
 }

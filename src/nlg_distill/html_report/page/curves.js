@@ -30,7 +30,7 @@ function showCurves(place, corpus) {
     const entry = (group, i) => h("button", {
       type: "button", "aria-pressed": String(!hidden.has(i)), "data-group": i,
       click: () => { if (!hidden.delete(i)) hidden.add(i); drawLegend(i); draw(); },
-    }, swatch(look(corpus.groups, i)), group.label);
+    }, swatch(look(corpus.groups, i)), h("span", {}, broken(group.label)));
     const all = (text, hide) => h("button", {
       type: "button", class: "soft", "data-group": text,
       click: () => { corpus.groups.forEach((_, i) => (hide ? hidden.add(i) : hidden.delete(i))); drawLegend(text); draw(); },
@@ -45,7 +45,7 @@ function showCurves(place, corpus) {
     h("p", { class: "soft small" }, curvesNote(runs)),
     legend,
     h("div", { class: "pair" }, chosen.map((name, i) => h("figure", {},
-      h("div", { class: "controls" }, choice(i ? "Right" : "Left", names.map((each) => [each, each]), name, (value) => { chosen[i] = value; draw(); })),
+      h("div", { class: "controls" }, choice(i ? "Right chart" : "Left chart", names.map((each) => [each, each]), name, (value) => { chosen[i] = value; draw(); })),
       charts[i]))),
   );
 }

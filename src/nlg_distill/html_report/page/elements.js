@@ -35,14 +35,23 @@ function choice(label, options, value, changed) {
   return h("label", {}, label, select);
 }
 
+// A long name may break behind the signs that join its parts.
+function broken(text) {
+  return text.split(/(?<=[=,._/@])/).flatMap((part, i) => (i ? [h("wbr"), part] : [part]));
+}
+
+function code(text) {
+  return h("span", { class: "code" }, broken(text));
+}
+
 function tick(text, checked, changed) {
   const box = h("input", { type: "checkbox", checked, change: () => changed(box.checked) });
-  return h("label", { class: "tick" }, box, h("span", {}, text));
+  return h("label", { class: "tick" }, box, h("span", {}, broken(text)));
 }
 
 // A wide table scrolls by itself, also by keyboard, and the page does not.
-function scrolled(label, table) {
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, table);
+function scrolled(label, table, kind = "") {
+  return h("div", { class: `scroll ${kind}`, tabindex: 0, role: "region", "aria-label": label }, table);
 }
 
 function plainTable(heads, rows, wide = []) {
@@ -71,7 +80,7 @@ function written(value, form) {
     text = shown.toLocaleString("en-US", options) + (kind === "%" ? "%" : "");
   }
   if (/^-[0.,%]*$/.test(text)) text = text.slice(1);
-  return (plus && !text.startsWith("-") ? "+" : "") + text.replace("-", "−");
+  return (plus && value > 0 && /[1-9]/.test(text) ? "+" : "") + text.replace("-", "−");
 }
 
 // As many digits as tell the numbers of two seeds apart.

@@ -5,7 +5,7 @@ function showHeader(place) {
   const groups = data.corpora.reduce((sum, corpus) => sum + corpus.groups.length, 0);
   const different = (of) => [...new Set(runs.map(of))];
   const facts = [
-    ["Runs", `${count(runs.length, "run", "runs")}, ${count(groups, "group", "groups")} that differ in more than the seed`],
+    ["Runs", `${count(runs.length, "run", "runs")} in ${count(groups, "group", "groups")}`],
     ["Made", madeWhen(runs.map((run) => run.made))],
     ["Commits", different((run) => run.commit).map((commit) => shortCommit(commit)).join(", ")],
     ["Machine", different((run) => run.machine).join("; ")],

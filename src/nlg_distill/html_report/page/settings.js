@@ -11,19 +11,19 @@ function showSettings(place) {
     const differing = names.filter((name) => JSON.stringify(a[name]) !== JSON.stringify(b[name]));
     const shown = state.all ? names : differing;
     const cell = (settings, name) => name in settings
-      ? h("span", { class: "code" }, differing.includes(name) && state.all ? h("mark", {}, plain(settings[name])) : plain(settings[name]))
+      ? differing.includes(name) && state.all ? h("mark", {}, code(plain(settings[name]))) : code(plain(settings[name]))
       : h("span", { class: "soft" }, "not there");
     table.replaceChildren(
       h("p", { class: "soft small" }, `${differing.length} of ${count(names.length, "setting differs", "settings differ")}. Where results and logs go is left out.`),
       shown.length
-        ? scrolled("Settings", plainTable(["Setting", runLabel(state.a), runLabel(state.b)], shown.map((name) => [h("span", { class: "code" }, name), cell(a, name), cell(b, name)]), [1, 2]))
+        ? scrolled("Settings", plainTable(["Setting", broken(runLabel(state.a)), broken(runLabel(state.b))], shown.map((name) => [code(name), cell(a, name), cell(b, name)]), [1, 2]))
         : h("p", {}, "Both were told the same."),
     );
   }
 
   draw();
   place.append(
-    h("div", { class: "controls" },
+    h("div", { class: "controls wide" },
       choice("One run", options, state.a, (value) => { state.a = Number(value); draw(); }),
       choice("Another run", options, state.b, (value) => { state.b = Number(value); draw(); }),
       tick("also those that agree", false, (on) => { state.all = on; draw(); })),

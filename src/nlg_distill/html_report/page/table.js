@@ -30,7 +30,8 @@ function showScores(place, corpus) {
   }
 
   function sort(column) {
-    if (order.path === column.path) order.up = !order.up;
+    if (column.path === null) Object.assign(order, { path: null, up: true });
+    else if (order.path === column.path) order.up = !order.up;
     else Object.assign(order, { path: column.path, up: column.better !== "max" });
     redraw(`head${column.path}`);
   }
@@ -39,7 +40,7 @@ function showScores(place, corpus) {
   table.addEventListener("keydown", (event) => betweenCells(event, table));
   place.append(
     h("p", { class: "soft small" }, tableNote(corpus)),
-    scrolled("Scores", table),
+    scrolled("Scores", table, "tall"),
     h("details", {}, told, h("div", { class: "ticks" }, corpus.columns.map((column) =>
       tick(column.head, column.shown, (on) => {
         if (on) shown.add(column.path);
@@ -56,12 +57,12 @@ function tableNote(corpus) {
   if (decoding) {
     parts.push(`Scores on ${count(decoding.sentences, "test text", "test texts")}; speeds with ${count(decoding.threads, "thread", "threads")}, batches of ${decoding.batch_tokens.toLocaleString("en-US")} tokens, ${decoding.precision}, on ${decoding.device}, whatever else ran beside them.`);
   }
-  parts.push("A heading sorts; a name opens what the group was made with; a number tells each seed's.");
+  parts.push("A heading sorts, “Group” as at first; a name opens what the group was made with; a number tells each seed’s.");
   return parts.join(" ");
 }
 
 function sorted(groups, order) {
-  if (order.path === null) return order.up ? groups : [...groups].reverse();
+  if (order.path === null) return groups;
   const value = (group) => (group.stats[order.path] || { mean: null }).mean;
   const known = groups.filter((group) => value(group) !== null);
   known.sort((a, b) => (order.up ? value(a) - value(b) : value(b) - value(a)));
@@ -69,7 +70,7 @@ function sorted(groups, order) {
 }
 
 function head(column, order, sort) {
-  const here = order.path === column.path;
+  const here = order.path === column.path && column.path !== null;
   const state = here ? (order.up ? "ascending" : "descending") : null;
   return h("th", { scope: "col", "aria-sort": state },
     h("button", { type: "button", click: () => sort(column), "data-key": `head${column.path}` },
@@ -81,12 +82,14 @@ function scoreRow(corpus, group, columns, open, toggle) {
   const name = h("button", {
     type: "button", class: "name", "aria-expanded": String(open), click: toggle,
     "data-key": `name${corpus.groups.indexOf(group)}`,
-  }, group.label);
-  tells(name, () => [
-    h("div", {}, `${count(group.runs.length, "run", "runs")}: ${group.runs.map((run) => `seed ${data.runs[run].seed}`).join(", ")}`),
-    h("div", { class: "soft" }, open ? "Enter closes" : "Enter shows overrides, artifacts and folders"),
-  ]);
-  const tag = group.stage === "teacher" ? h("span", { class: "tag" }, "teacher") : null;
+  }, broken(group.label));
+  if (!open) {
+    tells(name, () => [
+      h("div", {}, `${count(group.runs.length, "run", "runs")}: ${group.runs.map((run) => `seed ${data.runs[run].seed}`).join(", ")}`),
+      h("div", { class: "soft" }, "Opens overrides, folders and artifacts"),
+    ]);
+  }
+  const tag = group.stage === "teacher" && !group.label.startsWith("teacher") ? h("span", { class: "tag" }, "teacher") : null;
   return h("tr", {}, h("th", { scope: "row" }, name, tag), columns.map((column) => scoreCell(group, column)));
 }
 
@@ -125,16 +128,20 @@ function betweenCells(event, table) {
 function moreOf(group, width) {
   const runs = group.runs.map((run) => data.runs[run]);
   const roles = [...new Set(runs.flatMap((run) => Object.keys(run.artifacts)))];
+  const shared = roles.filter((role) => runs.length > 1 && runs.every((run) => run.artifacts[role] === runs[0].artifacts[role]));
+  const own = roles.filter((role) => !shared.includes(role));
+  const overrides = runs[0].overrides.filter((each) => !each.startsWith("seed="));
   const inside = h("div", { class: "more-inside" },
-    h("p", { class: "small" }, "Overrides: ", h("span", { class: "code" }, runs[0].overrides.filter((each) => !each.startsWith("seed=")).join(" ") || "none")),
+    h("p", { class: "small" }, "Overrides: ", code(overrides.join(" ") || "none")),
+    shared.length ? h("p", { class: "small" }, "All of ", shared.map((role, i) => [i ? ", " : "", code(runs[0].artifacts[role])])) : null,
     scrolled("Runs of the group", plainTable(
-      ["seed", "folder", "made (UTC)", "commit", ...roles],
+      ["seed", "folder", "made (UTC)", "commit", ...own],
       runs.map((run) => [
         String(run.seed),
-        h("span", { class: "code" }, run.folder),
+        code(run.folder),
         run.made ? run.made.slice(0, 16).replace("T", " ") : "not known",
         shortCommit(run.commit),
-        ...roles.map((role) => h("span", { class: "code" }, run.artifacts[role] || "")),
+        ...own.map((role) => code(run.artifacts[role] || "")),
       ]),
       [1],
     )));

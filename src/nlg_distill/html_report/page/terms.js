@@ -28,8 +28,8 @@ function showTerms(place, corpus) {
 
   draw(offered[0]);
   place.append(
-    h("p", { class: "soft small" }, "A term's value is weighted, per token that it counts. Shares are of the sum of the terms’ gradient norms."),
-    h("div", { class: "controls" }, choice("Group", offered.map((group, i) => [i, group.label]), 0, (value) => draw(offered[value]))),
+    h("p", { class: "soft small" }, "A term’s value is weighted, per token that it counts. Shares are of the sum of the terms’ gradient norms."),
+    h("div", { class: "controls wide" }, choice("Group", offered.map((group, i) => [i, group.label]), 0, (value) => draw(offered[value]))),
     names,
     h("div", { class: "pair" },
       h("figure", {}, h("figcaption", { class: "small" }, "Loss of each term, by step"), charts[0]),
@@ -46,16 +46,18 @@ function sharesTable(groups) {
   const rows = groups.map((group) => {
     const shares = meanShares(group);
     return [
-      group.label,
-      h("div", { class: "bar", "aria-hidden": "true" }, shares.map(([, share], i) => {
-        const part = h("span", { class: `c${i % 8}` });
-        part.style.width = `${share * 100}%`;
-        return part;
-      })),
-      shares.map(([term, share]) => `${term} ${written(share, ".0%")}`).join(", "),
+      broken(group.label),
+      [
+        h("div", { class: "bar", "aria-hidden": "true" }, shares.map(([, share], i) => {
+          const part = h("span", { class: `c${i % 8}` });
+          part.style.width = `${share * 100}%`;
+          return part;
+        })),
+        h("div", { class: "small" }, shares.map(([term, share]) => `${term} ${written(share, ".0%")}`).join(", ")),
+      ],
     ];
   });
-  return plainTable(["Group", "", "over all logged steps and seeds"], rows, [2]);
+  return plainTable(["Group", "over all logged steps and seeds"], rows, [1]);
 }
 
 function meanShares(group) {

@@ -28,7 +28,7 @@ function showTexts(place, corpus) {
   }
   const state = { ...firstWriters(corpus), beside: new Set(), sort: "order", filter: "all", words: "", against: "gold", at: 0 };
   const list = h("div", { class: "list", role: "listbox", tabindex: 0, "aria-label": "Texts" });
-  const told = h("p", { class: "soft small", "aria-live": "polite" });
+  const told = h("p", { class: "soft small under", "aria-live": "polite" });
   const detail = h("div", { "aria-live": "off" });
   let order = [];
 
@@ -68,7 +68,7 @@ function showTexts(place, corpus) {
   const writers = writerOptions(texts);
   draw();
   place.append(
-    h("div", { class: "controls" },
+    h("div", { class: "controls wide" },
       choice("Student", writers, state.student, set("student", true)),
       choice("Baseline", writers, state.baseline, set("baseline", true)),
       choice("Order", SORTS, state.sort, set("sort")),
@@ -78,11 +78,11 @@ function showTexts(place, corpus) {
     besides(texts, state, draw),
     told,
     h("div", { class: "browser" }, list, detail),
-    h("p", { class: "soft small" }, "Sentence BLEU against the gold text: ", h("span", { class: "code" }, texts.signature)),
+    h("p", { class: "soft small under" }, "Sentence BLEU against the gold text: ", h("span", { class: "code" }, texts.signature)),
   );
 }
 
-// The best student of the main score, and the first other one as its baseline.
+// The best student of the main score; as its baseline, the first other one, without a teacher if any.
 function firstWriters(corpus) {
   const better = corpus.columns.find((column) => column.path === corpus.main);
   const value = (group) => (group.stats[corpus.main] || { mean: null }).mean;
@@ -91,7 +91,8 @@ function firstWriters(corpus) {
   const writer = (group) => corpus.texts.writers.findIndex((each) => each.own.includes(group.runs[0]));
   const student = students.length ? writer(students[0]) : 0;
   const others = corpus.groups.filter((group) => group.stage !== "teacher" && group !== students[0]);
-  const baseline = others.length ? writer(others[0]) : corpus.texts.writers.findIndex((each) => each.teaches);
+  const alone = others.find((group) => !("teacher" in data.runs[group.runs[0]].artifacts)) || others[0];
+  const baseline = alone ? writer(alone) : corpus.texts.writers.findIndex((each) => each.teaches);
   return { student: Math.max(0, student), baseline: Math.max(0, baseline) };
 }
 
@@ -174,7 +175,7 @@ function oneText(texts, state) {
   const teacher = teacherOf(texts, texts.writers[state.student]);
   const references = { gold: texts.gold[i], baseline: texts.writers[state.baseline].texts[i], teacher: teacher < 0 ? null : texts.writers[teacher].texts[i], none: null };
   const against = references[state.against];
-  const entry = (name, note, nodes) => [h("dt", {}, h("span", {}, name), h("span", { class: "number" }, note)), h("dd", {}, nodes)];
+  const entry = (name, note, nodes) => [h("dt", {}, h("span", {}, broken(name)), h("span", { class: "number" }, note)), h("dd", {}, nodes)];
   const baseline = texts.writers[state.baseline].bleu[i];
   return h("dl", { class: "written" },
     entry("Source", `text ${(texts.chosen[i] + 1).toLocaleString("en-US")} of ${texts.total.toLocaleString("en-US")}`, texts.source[i] ? [texts.source[i]] : [h("span", { class: "soft" }, "none")]),
