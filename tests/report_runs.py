@@ -142,9 +142,27 @@ def leave_run(
 
 
 def falling(names, points, seed):
-    """Curves of so many points that fall towards 1, with noise; shares of the gradient of terms."""
+    """Curves of so many points that fall towards 1, with noise."""
     noise = random.Random(seed)
     return {
         name: [(50 * i + 49, 1 + 8 / (1 + i / 10) + noise.gauss(0, 0.1)) for i in range(points)]
         for name in names
     }
+
+
+def leave_sweep(home):
+    """A teacher, and two losses with two seeds each."""
+    leave_run(home, "teacher", name="teacher", bleu=30.0, overrides=["data=hsk"])
+    kl = ["loss=[nll,forward_kl]", "loss.forward_kl.weight=0.5"]
+    for seed, bleu in ((1, 20.0), (2, 23.0)):
+        leave_run(home, f"kl_{seed}", seed=seed, bleu=bleu, overrides=["data=hsk", *kl])
+        leave_run(
+            home,
+            f"nll_{seed}",
+            name="baseline",
+            seed=seed,
+            bleu=18.0,
+            overrides=["data=hsk"],
+            loss=["nll"],
+        )
+    return home

@@ -29,7 +29,7 @@ function showCost(place, corpus) {
   if (missing.size) place.append(h("p", { class: "soft" }, `${count(missing.size, "artifact is", "artifacts are")} no longer in the store, and what ${missing.size === 1 ? "it" : "they"} took is not known.`));
   place.append(
     h("h3", {}, "By group"),
-    scrolled("Cost by group", groupCosts(corpus)),
+    scrolled("Cost by group", groupCosts(corpus), "tall"),
     h("p", { class: "soft small" }, "Seconds by the clock on a machine that other work may have shared. A student’s training includes that of the student it starts from; what its teachers took is beside it, and is shared by all students of the same teacher."),
   );
 }
