@@ -205,6 +205,24 @@ def wandb_sweep(
     print(f"Register it with `wandb sweep {file}`; start agents in the folder of train.py.")
 
 
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="With runs in it, however deep: runs/ or a part.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The page; report.html in the folder if not given.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="The page's heading.")] = None,
+    texts: Annotated[
+        int, typer.Option(min=0, help="Texts of each test set that it shows at most.")
+    ] = 200,
+) -> None:
+    """Writes one HTML page about finished runs, which needs no network and no account."""
+    from nlg_distill.html_report import write_report
+
+    page = write_report(folder, output, title=title, num_texts=texts)
+    print(f"{page}, {page.stat().st_size / 1e6:.1f} MB")
+
+
 @app.command("fetch-smollm2")
 def fetch_smollm2(
     downloads: Annotated[Path, typer.Option(help="Where it goes: paths.downloads.")] = Path(
