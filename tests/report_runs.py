@@ -24,7 +24,7 @@ HYGIENE = {
 }
 TEXTS = [  # source, gold, teacher
     ("Guten Morgen, Tom.", "Good morning, Tom.", "Good morning, Tom."),
-    ("Wo ist der Bahnhof?", "Where is the station?", "Where's the train station?"),
+    ("Wo liegt der Bahnhof?", "Where is the station?", "Where's the train station?"),
     ("Ich habe keine Zeit.", "I have no time.", "I don't have time."),
 ]
 
