@@ -30,6 +30,13 @@ def test_runs_below_a_folder_are_read_in_the_order_of_their_names(tmp_path):
     assert runs[0].curves == []
 
 
+def test_a_black_box_has_no_curves(tmp_path):
+    leave_a_run(tmp_path / "run", "black_box")
+    (run,) = finished_runs(tmp_path)
+    del run.result["artifacts"]["model"]
+    assert run.curves == []
+
+
 def test_a_folder_without_runs_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no finished run below .*a run leaves a result\.json"):
         finished_runs(tmp_path)

@@ -38,10 +38,10 @@ class FinishedRun:
 
     @cached_property
     def curves(self) -> list[dict[str, Any]]:
-        """What was logged in the training; nothing if its model is no longer there."""
+        """What was logged in the training; nothing of a black box, or of a model that is gone."""
         from nlg_distill.curves import read_curves  # with Lightning, which a table does not need
 
-        return read_curves(self.artifact("model"))
+        return read_curves(self.artifact("model")) if "model" in self.result["artifacts"] else []
 
     def artifact(self, role: str) -> Path:
         """Where a parent of its scores is, or was: `model`, `teacher`, `corpus`, `tokenizer`."""

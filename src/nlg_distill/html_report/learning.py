@@ -17,7 +17,7 @@ def all_curves(runs: Sequence[FinishedRun]) -> list[dict[str, tuple[list[int], l
 
 def _series(run: FinishedRun) -> dict[str, tuple[list[int], list[float]]]:
     found: dict[str, tuple[list[int], list[float]]] = {}
-    for line in run.curves if "model" in run.result["artifacts"] else ():
+    for line in run.curves:
         for name, value in line.items():
             if name != "step":
                 steps, values = found.setdefault(name, ([], []))
