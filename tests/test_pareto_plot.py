@@ -106,6 +106,20 @@ def test_the_picture_has_every_point_at_its_place(tmp_path):
     assert picture.find(f"{SVG}desc").text == "On the Pareto front: cheap; dear; <&>."
 
 
+@pytest.mark.parametrize(("quality", "numbers"), [(BLEU, (10, 20)), ("perplexity", (30, 5))])
+def test_the_front_goes_at_a_models_quality_to_the_cost_of_the_next(tmp_path, quality, numbers):
+    """50 and 100 s: between them, nothing is better than the first."""
+    for seconds, number in zip((50.0, 100.0), numbers, strict=True):
+        result = {SECONDS: seconds, "perplexity": float(number)}
+        leave_run(tmp_path / f"{number}", f"n{number}", bleu=float(number), result=result)
+    write_plot([tmp_path], cost=SECONDS, quality=quality, output=tmp_path / "plot.svg")
+    picture = ElementTree.parse(tmp_path / "plot.svg").getroot()
+    marks = [circle.attrib for circle in picture.iter(f"{SVG}circle")]
+    first, second = sorted(marks, key=lambda mark: float(mark["cx"]))
+    (path,) = (p.get("d") for p in picture.iter(f"{SVG}path") if p.get("class") == "line")
+    assert path == f"M{first['cx']},{first['cy']} H{second['cx']}V{second['cy']}"
+
+
 def test_labels_do_not_lie_on_each_other(tmp_path):
     for number in range(60):
         result = {SECONDS: 50.0 + number % 7}

@@ -54,6 +54,13 @@ def test_a_killed_run_is_known_at_once(process, tmp_path, number):
     assert (state.status, state.doubt, state.error) == ("killed", "", "")
 
 
+def test_a_new_run_in_a_folder_takes_away_what_an_earlier_one_left(tmp_path):
+    (tmp_path / "result.json").write_text("{}")
+    with state_kept(tmp_path, []):
+        assert not (tmp_path / "result.json").exists()
+    assert read_state(tmp_path).status != "finished"
+
+
 def test_a_second_run_in_the_folder_is_refused(process, tmp_path, monkeypatch):
     monkeypatch.setattr("nlg_distill.run_state.PATIENCE", 0.1)
     with (

@@ -43,7 +43,9 @@ def plot(comparison: Comparison, *, log: bool = False) -> tuple[str, list[str]]:
     )
     title = f"{quality.head} by {cost.head}"
     lines = [line for note in notes for line in wrap(note, 120)]
-    return draw(plotted.points, x=x, y=y, title=title, notes=lines), notes
+    direction = better(quality.metric, comparison.runs) or "max"
+    picture = draw(plotted.points, x=x, y=y, quality=direction, title=title, notes=lines)
+    return picture, notes
 
 
 def points_of(comparison: Comparison, cost: Column, quality: Column) -> Plotted:

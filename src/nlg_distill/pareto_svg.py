@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from nlg_distill.errors import UserError
+from nlg_distill.pareto import Direction
 
 WIDTH, HEIGHT = 800.0, 520.0
 LEFT, RIGHT, TOP, BOTTOM = 70.0, 780.0, 50.0, 430.0
@@ -128,8 +129,16 @@ def axis(
     return Axis(name, form, max(low - room, least), high + room, begin, end)
 
 
-def draw(points: Sequence[Point], *, x: Axis, y: Axis, title: str, notes: Sequence[str]) -> str:
-    """The picture."""
+def draw(
+    points: Sequence[Point],
+    *,
+    x: Axis,
+    y: Axis,
+    quality: Direction,
+    title: str,
+    notes: Sequence[str],
+) -> str:
+    """The picture; `quality` says whether y is better at its `min` or its `max`."""
     front = [point.label for point in points if point.on_front]
     told = f"On the Pareto front: {'; '.join(front)}."
     height = HEIGHT + 16 * len(notes)
@@ -142,7 +151,7 @@ def draw(points: Sequence[Point], *, x: Axis, y: Axis, title: str, notes: Sequen
         f'<rect class="ground" width="{WIDTH:.0f}" height="{height:.0f}"/>',
         _text(LEFT, 28.0, title, "title"),
         *_axes(x, y),
-        _front_line(points, x, y),
+        _front_line(points, x, y, quality),
     ]
     for point in points:
         lines += _marked(point, x.place(point.x), y.place(point.y), x, y)
@@ -170,9 +179,10 @@ def _axes(x: Axis, y: Axis) -> list[str]:
     return [*lines, turned.replace("<text", f'<text transform="rotate(-90 18 {middle:.1f})"', 1)]
 
 
-def _front_line(points: Sequence[Point], x: Axis, y: Axis) -> str:
+def _front_line(points: Sequence[Point], x: Axis, y: Axis, quality: Direction) -> str:
     """Steps along the front: with less quality than a step's, more cost buys nothing."""
-    front = sorted((p for p in points if p.on_front), key=lambda p: p.y)
+    found = (point for point in points if point.on_front)
+    front = sorted(found, key=lambda point: point.y, reverse=quality == "min")
     steps = " ".join(
         f"{'H' if i else 'M'}{x.place(p.x):.1f}{'V' if i else ','}{y.place(p.y):.1f}"
         for i, p in enumerate(front)

@@ -29,6 +29,7 @@ LOCK = "run.lock"
 PATIENCE = 10.0  # seconds
 TOUCHED_EVERY = 30.0  # seconds
 SILENT_FOR = 300.0  # seconds without a sign of life after which a run elsewhere is taken for dead
+RESULTS = ("result.json", "samples.jsonl")
 STATUSES = ("running", "finished", "failed", "killed")
 
 
@@ -51,6 +52,8 @@ def state_kept(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
         "pid": os.getpid(),
         "overrides": list(overrides),
     }
+    for old in RESULTS:  # of a run that was here before
+        (folder / old).unlink(missing_ok=True)
     _write(folder, facts)
     over = threading.Event()
     threading.Thread(target=_touch, args=(folder / FILENAME, over), daemon=True).start()
