@@ -58,7 +58,8 @@ def test_workers_end_when_their_parent_is_killed(tmp_path, sent):
         [sys.executable, script, *files],
         env=os.environ | {"PYTHONPATH": paths},
         stderr=subprocess.DEVNULL,
-    )
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # behind a shell's & it is ignored
     workers = pids_in(files)
     assert all(is_alive(pid) for pid in workers)
     parent.send_signal(sent)

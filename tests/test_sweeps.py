@@ -241,7 +241,7 @@ def test_jobs_share_a_teacher_and_one_that_fails_stops_no_other(home, launcher):
 
 
 METHODS = ["experiment=word_kd,seq_kd", "seed=1,2"]
-MEASURED = ("seconds", "per_second")
+MEASURED = ("seconds", "per_second", "peak_megabytes")
 
 
 def table(folder):
