@@ -149,7 +149,7 @@ class TolerantWandb(Logger):
             group=self.group,
             job_type=subject.stage,
             tags=[tag[:64] for tag in subject.tags],  # W&B refuses longer ones
-            dir=subject.run_folder,
+            dir=subject.run_folder.absolute(),  # W&B may write from another process
             config={**subject.config, "artifact": f"{subject.stage}/{subject.artifact.stem}"},
             mode=mode,
             settings=wandb.Settings(
