@@ -386,17 +386,74 @@ def test_first_and_last_mebibyte_of_a_file_identify_it(tmp_path):
 # Layers of a teacher.
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_student_takes_over_layers(family, tmp_path):
+def shallower(family, folder, **depths):
+    """A random student of these depths, or of two layers, and the teacher of three."""
     name, given, _ = settings(family)
-    depths = {"num_layers", "num_hidden_layers", "n_layer", "encoder_layers", "decoder_layers"}
-    make_checkpoint(family, tmp_path, **{depth: 3 for depth in depths & set(given)})
+    names = {"num_layers", "num_decoder_layers", "num_hidden_layers", "n_layer"}
+    names |= {"encoder_layers", "decoder_layers"}
+    make_checkpoint(family, folder, **dict.fromkeys(names & set(given), 3))
     kind = HFSeq2Seq if family in SEQ2SEQ else HFCausal
-    config = without(given, "vocab_size") | {"model_type": getattr(transformers, name).model_type}
-    student, teacher = kind(VOCAB, config=config), opened(family, tmp_path)
-    CopyLayers(layers=[0, 2]).hand_over(student, teacher)
+    model_type = getattr(transformers, name).model_type
+    config = without(given, "vocab_size") | {"model_type": model_type} | depths
+    return kind(VOCAB, config=config), opened(family, folder)
+
+
+@pytest.mark.parametrize(("layers", "second"), [([0, 2], "2"), ("last", "2"), ([2, 1], "1")])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_student_takes_over_layers(family, layers, second, tmp_path):
+    student, teacher = shallower(family, tmp_path)
+    report = CopyLayers(layers=layers).hand_over(student, teacher)
     values, expected = student.state_dict(), teacher.state_dict()
+    assert set(report) == set(values)
     seconds = [n for n in values if (layer := student.LAYER.search(n)) and layer[0] == "1"]
     assert len(seconds) > 5
     for n in seconds:
-        assert torch.equal(values[n], expected[student.LAYER.sub("2", n, count=1)])
+        assert torch.equal(values[n], expected[student.LAYER.sub(second, n, count=1)])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_layers_give_the_teacher(family, tmp_path):
+    make_checkpoint(family, tmp_path)
+    name, given, _ = settings(family)
+    kind = HFSeq2Seq if family in SEQ2SEQ else HFCausal
+    config = without(given, "vocab_size") | {"model_type": getattr(transformers, name).model_type}
+    student, teacher = kind(VOCAB, config=config).eval(), opened(family, tmp_path)
+    assert not torch.allclose(student(BATCH).logits, teacher(BATCH).logits)
+    CopyLayers(layers="spaced").hand_over(student, teacher)
+    torch.testing.assert_close(student(BATCH).logits, teacher(BATCH).logits, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("layers", ["last", [2], "first"])
+def test_the_positions_that_one_layer_of_t5_holds_go_along(layers, tmp_path):
+    student, teacher = shallower("t5", tmp_path, num_layers=1, num_decoder_layers=1)
+    report = CopyLayers(layers=layers).hand_over(student, teacher)
+    for stack in ("encoder", "decoder"):
+        table = f"network.{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+        assert report[table] == table
+        query = f"network.{stack}.block.{{}}.layer.0.SelfAttention.q.weight"
+        assert report[query.format(0)] == query.format(0 if layers == "first" else 2)
+
+
+@pytest.mark.parametrize(
+    ("layers", "encoder", "decoder"),
+    [
+        ("spaced", [0, 1, 2], [0]),
+        ("last", [0, 1, 2], [2]),
+        ([1], [0, 1, 2], [1]),
+        ([2, 1, 0], [2, 1, 0], None),
+        ("last", [1, 2], [2]),
+        ("spaced", [0, 2], [0]),
+    ],
+)
+def test_encoder_and_decoder_choose_among_their_own_layers(layers, encoder, decoder, tmp_path):
+    sizes = dict(encoder_layers=len(encoder), decoder_layers=len(decoder or [0]))
+    student, teacher = shallower("bart", tmp_path, **sizes)
+    start = CopyLayers(layers=layers)
+    if decoder is None:
+        with pytest.raises(UserError, match=r"names 3 of .* student has 1 in .*decoder\.layers"):
+            start.hand_over(student, teacher)
+        return
+    report = start.hand_over(student, teacher)
+    for stack, chosen in {"encoder": encoder, "decoder": decoder}.items():
+        name = f"network.model.{stack}.layers.{{}}.fc1.weight"
+        assert [report[name.format(i)] for i in range(len(chosen))] == [*map(name.format, chosen)]

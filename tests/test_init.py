@@ -9,7 +9,7 @@ from nlg_distill.data.batch import collate
 from nlg_distill.errors import UserError
 from nlg_distill.init import CopyLayers, Embeddings, SliceWidth
 from nlg_distill.init.experiment import refuse_other_structure
-from nlg_distill.init.from_teacher import num_layers
+from nlg_distill.init.from_teacher import depths
 from nlg_distill.models import (
     GPT,
     LSTMEncoderDecoder,
@@ -295,7 +295,7 @@ def test_half_a_teacher_starts_as_a_slice_of_it(model):
         build_model(cfg[f"{role}_model"], vocab_size=7) for role in ("teacher", "student")
     )
     assert type(student) is type(teacher)
-    assert 2 * num_layers(student) == num_layers(teacher)
+    assert {stack: 2 * depth for stack, depth in depths(student).items()} == depths(teacher)
     assert 2 * student.projection.in_features == teacher.projection.in_features
     assert cfg.loss.hidden_mse.student_size * 2 == cfg.teacher_model.hidden_size
     assert {name: 2 * number for name, number in student.heads.items()} == teacher.heads

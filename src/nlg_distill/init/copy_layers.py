@@ -7,7 +7,7 @@ section 3 (SFT): a student of the teacher's width takes over a subset of its lay
 from collections.abc import Sequence
 
 from nlg_distill.errors import UserError
-from nlg_distill.init.from_teacher import FromTeacher, Report, chosen_layers, sources
+from nlg_distill.init.from_teacher import FromTeacher, Report, sources
 from nlg_distill.models import GenerationModel
 
 
@@ -15,7 +15,11 @@ class CopyLayers(FromTeacher):
     """Takes over everything that is not a layer, and for each layer one of the teacher's."""
 
     def __init__(self, *, layers: str | Sequence[int]) -> None:
-        """`layers` is `spaced`, `first`, `last`, or for each layer the teacher's, from 0."""
+        """`layers` is `spaced`, `first`, `last`, or for each layer the teacher's, from 0.
+
+        Encoder and decoder choose apart; numbers are for those of so many layers, where one as deep
+        as the teacher's may be taken whole (a student 12-3 of a teacher 12-12: `[0, 6, 11]`).
+        """
         self.layers = layers if isinstance(layers, str) else list(layers)
 
     def hand_over(self, student: GenerationModel, teacher: GenerationModel) -> Report:
@@ -25,14 +29,15 @@ class CopyLayers(FromTeacher):
             UserError: if there are not as many layers as the student has, the teacher has no such
                 layer, or a parameter's shape or the number of heads differs.
         """
-        found = sources(student, teacher, chosen_layers(self.layers, student, teacher))
+        found = sources(student, teacher, self.layers)
         for name, parameter in student.state_dict().items():
             source, value = found[name]
             if value.shape != parameter.shape:
                 raise UserError(
                     f"the student's {name} is {list(parameter.shape)} and the teacher's {source} "
-                    f"is {list(value.shape)}: copied layers need the same widths, set in "
-                    f"student_model and teacher_model; for a narrower student use init=slice_width"
+                    f"is {list(value.shape)}: copied layers need the same widths and tokens, set in "
+                    f"student_model and teacher_model; init=slice_width cuts a student of fewer of "
+                    f"either out of its teacher"
                 )
         for name, number in student.heads.items():
             if number != teacher.heads[name]:

@@ -1,6 +1,7 @@
 """What all starts from a teacher share: which layers, and the report of what came from where."""
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,59 +38,23 @@ class FromTeacher(ABC):
         """Changes the student's parameters."""
 
 
-def chosen_layers(
-    layers: str | Sequence[int], student: GenerationModel, teacher: GenerationModel
-) -> list[int]:
-    """The teacher's layer for each of the student's.
-
-    Args:
-        layers: `spaced` takes the first, the last and those between at equal distances, `first`
-            and `last` neighbours at one end; or the numbers, from 0.
-        student: has as many layers as there are numbers.
-        teacher: has layers with these numbers.
-
-    Raises:
-        UserError: if it is none of these.
-    """
-    ours, theirs = num_layers(student), num_layers(teacher)
-    if isinstance(layers, str):
-        if ours > theirs:
-            raise UserError(
-                f"init.layers={layers}: the student has {ours} layers and the teacher {theirs}: "
-                f"name one for each, as in init.layers={[i % theirs for i in range(ours)]}"
-            )
-        gaps = max(1, ours - 1)
-        ways = {
-            "spaced": [round(i * (theirs - 1) / gaps) for i in range(ours)],
-            "first": list(range(ours)),
-            "last": list(range(theirs - ours, theirs)),
-        }
-        if layers not in ways:
-            raise UserError(
-                f"init.layers must be {', '.join(ways)} or numbers such as [0,2], got {layers!r}"
-            )
-        return ways[layers]
-    if len(layers) != ours:
-        raise UserError(
-            f"init.layers={list(layers)} names {len(layers)} of the teacher's layers, but the "
-            f"student has {ours}: give one for each of the student's"
-        )
-    return list(layers)
-
-
-def num_layers(model: GenerationModel) -> int:
-    """How many layers a model's parameters name."""
-    found = (model.LAYER.search(name) for name in model.state_dict())
-    return 1 + max((int(layer[0]) for layer in found if layer), default=-1)
-
-
 def sources(
-    student: GenerationModel, teacher: GenerationModel, layers: Sequence[int]
+    student: GenerationModel, teacher: GenerationModel, layers: str | Sequence[int]
 ) -> dict[str, tuple[str, Tensor]]:
     """For each of the student's parameters the teacher's, by its name there.
 
+    Encoder and decoder choose among their own layers. What a single layer of a stack has, as T5
+    its table of positions, comes from the teacher's single one.
+
+    Args:
+        student: the model to fill.
+        teacher: the model to take from.
+        layers: `spaced` takes the first, the last and those between at equal distances, `first`
+            and `last` neighbours at one end; or numbers, from 0, for every stack of so many layers,
+            where one as deep as the teacher's may also be taken whole.
+
     Raises:
-        UserError: if the teacher has none, or the models are of two kinds.
+        UserError: if the teacher has no such layer or parameter, or the models are of two kinds.
     """
     refuse_adapters(student)
     if student.architecture != teacher.architecture:
@@ -98,14 +63,82 @@ def sources(
             f"whose parameters mean other things: give both models one architecture"
         )
     given, found = teacher.state_dict(), {}
+    chosen = _chosen_layers(layers, depths(student), depths(teacher))
+    single = _of_one_layer(teacher)
     for name in student.state_dict():
-        layer = student.LAYER.search(name)
-        source = name if layer is None else student.LAYER.sub(str(layers[int(layer[0])]), name, 1)
+        stack, layer, rest = _split(student, name)
+        source = name if layer is None else f"{stack}{chosen[stack][layer]}{rest}"
+        source = single.get((stack, rest), source)
         if source not in given:
-            raise UserError(f"init.layers={list(layers)}: the teacher has no {source}")
+            raise UserError(f"init.layers={layers}: the teacher has no {source}")
         found[name] = (source, given[source])
     _refuse_other_ties(student, teacher, {name: source for name, (source, _) in found.items()})
     return found
+
+
+def depths(model: GenerationModel) -> dict[str, int]:
+    """How many layers the parameters of each stack name; a stack by what stands before them."""
+    found: dict[str, int] = {}
+    for name in model.state_dict():
+        stack, layer, _ = _split(model, name)
+        if layer is not None:
+            found[stack] = max(found.get(stack, 0), layer + 1)
+    return found
+
+
+def _of_one_layer(model: GenerationModel) -> dict[tuple[str, str], str]:
+    """What one of several layers has, by the stack and by what stands behind the number."""
+    depth, owners = depths(model), defaultdict[tuple[str, str], list[str]](list)
+    for name in model.state_dict():
+        stack, layer, rest = _split(model, name)
+        if layer is not None and depth[stack] > 1:
+            owners[stack, rest].append(name)
+    return {place: names[0] for place, names in owners.items() if len(names) == 1}
+
+
+def _split(model: GenerationModel, name: str) -> tuple[str, int | None, str]:
+    """What stands before the number of a parameter's layer, the number, and what stands behind."""
+    layer = model.LAYER.search(name)
+    if layer is None:
+        return name, None, ""
+    return name[: layer.start()], int(layer[0]), name[layer.end() :]
+
+
+def _chosen_layers(
+    layers: str | Sequence[int], ours: Mapping[str, int], theirs: Mapping[str, int]
+) -> dict[str, list[int]]:
+    """For each stack the teacher's layer for each of the student's."""
+    if isinstance(layers, str):
+        return {stack: _by_word(layers, ours[stack], theirs.get(stack, 0)) for stack in ours}
+    chosen = {}
+    for stack, count in ours.items():
+        is_whole = count == theirs.get(stack) and len(layers) in ours.values()
+        if len(layers) != count and not is_whole:
+            raise UserError(
+                f"init.layers={list(layers)} names {len(layers)} of the teacher's layers, but the "
+                f"student has {count} in {stack}*: give one for each of the student's"
+            )
+        chosen[stack] = list(layers) if len(layers) == count else list(range(count))
+    return chosen
+
+
+def _by_word(word: str, ours: int, theirs: int) -> list[int]:
+    if ours > theirs:
+        raise UserError(
+            f"init.layers={word}: the student has {ours} layers and the teacher {theirs}: "
+            f"name one for each, as in init.layers={[i % max(1, theirs) for i in range(ours)]}"
+        )
+    gaps = max(1, ours - 1)
+    ways = {
+        "spaced": [round(i * (theirs - 1) / gaps) for i in range(ours)],
+        "first": list(range(ours)),
+        "last": list(range(theirs - ours, theirs)),
+    }
+    if word not in ways:
+        raise UserError(
+            f"init.layers must be {', '.join(ways)} or numbers such as [0,2], got {word!r}"
+        )
+    return ways[word]
 
 
 def refuse_adapters(student: GenerationModel) -> None:

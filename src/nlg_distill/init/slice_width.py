@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nlg_distill.errors import UserError
-from nlg_distill.init.from_teacher import FromTeacher, Report, chosen_layers, sources
+from nlg_distill.init.from_teacher import FromTeacher, Report, sources
 from nlg_distill.models import GenerationModel
 from nlg_distill.models.widths import Axis
 
@@ -50,7 +50,7 @@ class SliceWidth(FromTeacher):
             UserError: if the student is wider anywhere, has heads of another width, or layers that
                 the teacher lacks, or if one of the models does not say what its dimensions count.
         """
-        found = sources(student, teacher, chosen_layers(self.layers, student, teacher))
+        found = sources(student, teacher, self.layers)
         found = {name: pair for name, pair in found.items() if name not in student.computed}
         axes, sizes = _sizes(student, teacher, found)
         kept = {width: self._kept(teacher, axes[width], width, sizes[width]) for width in sizes}
