@@ -13,6 +13,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.utils import get_object
@@ -50,6 +51,10 @@ def _scaled(model: DictConfig, share: object) -> int | None:
 
 
 OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
+
+# Hydra copies its one store of plugins' settings whenever it composes, and once for each group that
+# --help lists: most of what both cost. It copies again whatever it takes out of the store.
+ConfigStore.__deepcopy__ = lambda store, memo: store  # type: ignore[attr-defined]
 
 
 def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:

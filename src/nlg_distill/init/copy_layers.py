@@ -35,9 +35,9 @@ class CopyLayers(FromTeacher):
             if value.shape != parameter.shape:
                 raise UserError(
                     f"the student's {name} is {list(parameter.shape)} and the teacher's {source} "
-                    f"is {list(value.shape)}: copied layers need the same widths and tokens, set in "
-                    f"student_model and teacher_model; init=slice_width cuts a student of fewer of "
-                    f"either out of its teacher"
+                    f"is {list(value.shape)}: copied layers need the same widths and as many "
+                    f"tokens, set in student_model and teacher_model; init=slice_width cuts a "
+                    f"student of fewer of either out of its teacher"
                 )
         for name, number in student.heads.items():
             if number != teacher.heads[name]:
