@@ -218,8 +218,12 @@ def test_files_that_are_not_what_they_should_be_are_refused(llama, tmp_path):
     shutil.copytree(llama, tmp_path / "torn")
     weights = tmp_path / "torn" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"torn cannot be loaded: SafetensorError"):
-        HFCausal(VOCAB, path=str(tmp_path / "torn"))
+    for device in ("meta", "cpu"):
+        with (
+            torch.device(device),
+            pytest.raises(UserError, match=r"torn has a damaged model.safetensors: SafetensorE"),
+        ):
+            HFCausal(VOCAB, path=str(tmp_path / "torn"))
 
 
 def test_a_checkpoint_without_some_parameters_is_refused(llama, tmp_path):

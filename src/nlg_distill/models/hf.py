@@ -95,6 +95,8 @@ class HFModel(GenerationModel):
                 f"{path or 'config'} is {kind} ({config.model_type}), not what "
                 f"{type(self).__name__} runs: choose model={other}"
             )
+        if path is not None:
+            hf_loading.refuse_damaged(path)
         if path is None or torch.get_default_device().type == "meta":
             return hf_loading.build(self.AUTO, config, options, settings)
         return hf_loading.load(self.AUTO, path, options)

@@ -3,9 +3,11 @@
 import difflib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import OPENING, first_line, library, place
@@ -87,6 +89,20 @@ def _culprit(given: Mapping[str, Any], make: Callable[[Mapping[str, Any]], Any])
             make(others)
             return f".{name}={given[name]}"
     return ""
+
+
+def refuse_damaged(path: str) -> None:
+    """Opens the weights of a folder, without reading one.
+
+    Raises:
+        UserError: if a file was cut off or is none of safetensors.
+    """
+    for file in sorted(Path(path).glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt"):
+                pass
+        except OPENING as error:
+            raise UserError(f"path={path} has a damaged {file.name}: {first_line(error)}") from error
 
 
 def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:
