@@ -8,11 +8,12 @@ import transformers
 import yaml
 from hf_checkpoints import CAUSAL, TEXTS, VOCAB, make_checkpoint, make_whole, opened, theirs
 
-from nlg_distill.data.batch import Example, collate
+from nlg_distill.data.batch import Example, SpecialIds, collate
 from nlg_distill.data.hf_tokenizer import Pretrained
 from nlg_distill.decoding import LengthLimit, beam_search, sample
 from nlg_distill.errors import UserError
 from nlg_distill.losses import nll
+from nlg_distill.models import HFCausal, HFSeq2Seq
 from nlg_distill.stages.models import save_model
 from nlg_distill.stages.tokenizer import SETTINGS
 from nlg_distill.targets.combined import CombinedWriter, mixed
@@ -135,6 +136,34 @@ def test_a_source_that_fills_the_context_alone_is_refused(both, family):
     batch = sources(special, longest=11)
     with pytest.raises(UserError, match=r"sources of 1\d tokens are more than the 9 that this"):
         beam_search(narrow, batch.source_ids, batch.source_mask, special, beam_size=1)
+
+
+LED = dict.fromkeys(("d_model", "encoder_ffn_dim", "decoder_ffn_dim"), 8)
+LED |= dict.fromkeys(("encoder_layers", "decoder_layers"), 1)
+LED |= dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
+LED |= dict(max_encoder_position_embeddings=16, max_decoder_position_embeddings=8)
+LED |= dict(model_type="led", attention_window=[4], pad_token_id=0, eos_token_id=2)
+MPT = dict(model_type="mpt", d_model=8, n_heads=2, n_layers=1, max_seq_len=8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "fits", "too_long"),
+    [
+        (HFSeq2Seq, LED | dict(decoder_start_token_id=2), (15, 7), [(16, 7), (15, 8)]),
+        (HFCausal, MPT, (5, 3), [(6, 3), (5, 4)]),
+    ],
+)
+def test_bounds_are_found_under_any_of_their_names(kind, config, fits, too_long):
+    special = SpecialIds(pad=0, begin=2, end=2)
+    model = kind(VOCAB, config=config)
+
+    def read(source, text):
+        return model(collate([Example(0, [4] * source, [5] * text)], special))
+
+    assert read(*fits).logits.isfinite().all()
+    for lengths in too_long:
+        with pytest.raises(UserError, match=r"tokens are more than the \d+ that this"):
+            read(*lengths)
 
 
 @torch.no_grad()

@@ -25,6 +25,9 @@ from nlg_distill.models.hf_trial import Axes
 from nlg_distill.models.output import ModelOutput, OutputProjection
 from nlg_distill.models.widths import Axis
 
+BOUNDS = ("max_position_embeddings", "max_decoder_position_embeddings", "max_seq_len")
+"""Settings of transformers for the positions of a text; of each model at most one."""
+
 
 class HFModel(GenerationModel):
     """A model of transformers behind this project's interface.
@@ -216,9 +219,9 @@ class HFModel(GenerationModel):
 
     @property
     def context(self) -> int | None:
-        """The most positions that it reads; None where its config sets no bound."""
-        positions: int | None = getattr(self.inner.config, "max_position_embeddings", None)
-        return positions
+        """The most positions of a text that it reads; None where its config sets no bound."""
+        given = (getattr(self.inner.config, name, None) for name in BOUNDS)
+        return next((bound for bound in given if bound is not None), None)
 
     @property
     def _is_empty(self) -> bool:
@@ -247,10 +250,10 @@ class HFModel(GenerationModel):
     def _output(self, hidden: Float[Tensor, "*tokens hidden"], **features: Any) -> ModelOutput:
         return ModelOutput(hidden, self.projection, **features)
 
-    def _refuse_beyond_context(self, length: int, what: str) -> None:
-        if self.context is not None and length > self.context:
+    def _refuse_beyond(self, context: int | None, length: int, what: str) -> None:
+        if context is not None and length > context:
             raise UserError(
-                f"{what} of {length} tokens are more than the {self.context} that this "
+                f"{what} of {length} tokens are more than the {context} that this "
                 f"{self.inner.config.model_type} reads: shorten them with data.cleaning.max_words"
             )
 

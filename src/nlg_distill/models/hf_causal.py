@@ -41,7 +41,7 @@ class HFCausal(HFModel):
         if self.context is not None and width > self.context:
             # The longest source and the longest text may be of different examples.
             longest = int((before + batch.target_mask.sum(dim=1)).max())
-            self._refuse_beyond_context(longest, "sources with texts")
+            self._refuse_beyond(self.context, longest, "sources with texts")
         begin = batch.decoder_input_ids[:, 0]
         read = batch.decoder_input_ids.clone()
         read[:, 0] = torch.where(last == BEGIN, begin, last)
@@ -64,7 +64,7 @@ class HFCausal(HFModel):
         """Raises a UserError where source and text together are longer than the context."""
         read = ((max(len(e.source_ids), 1), len(e.target_ids)) for e in examples)
         longest = max(map(sum, read), default=0)  # an empty source leaves begin to be read
-        self._refuse_beyond_context(longest, "sources with texts")
+        self._refuse_beyond(self.context, longest, "sources with texts")
 
     def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
         """What the source leaves of the context, but for its last token, which the text follows."""
@@ -83,7 +83,7 @@ class HFCausal(HFModel):
         """
         before, last = _prompt(source_ids, source_mask)
         width = max(source_ids.shape[1] - 2, 0)
-        self._refuse_beyond_context(width + 1, "sources")
+        self._refuse_beyond(self.context, width + 1, "sources")
         positions = torch.arange(width, device=source_ids.device) - (width - before[:, None])
         mask = positions >= 0
         cache = None
@@ -105,7 +105,7 @@ class HFCausal(HFModel):
         tokens = torch.where(last == BEGIN, token_ids.flatten(), last)
         seen, before = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1), mask.sum(dim=1)
         if self.context is not None and seen.shape[1] > self.context:
-            self._refuse_beyond_context(int(before.max()) + 1, "sources with texts")
+            self._refuse_beyond(self.context, int(before.max()) + 1, "sources with texts")
         hidden, said = self._read(
             input_ids=tokens[:, None],
             attention_mask=seen,

@@ -102,7 +102,9 @@ def refuse_damaged(path: str) -> None:
             with safe_open(file, framework="pt"):
                 pass
         except OPENING as error:
-            raise UserError(f"path={path} has a damaged {file.name}: {first_line(error)}") from error
+            raise UserError(
+                f"path={path} has a damaged {file.name}: {first_line(error)}"
+            ) from error
 
 
 def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:

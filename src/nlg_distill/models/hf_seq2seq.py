@@ -26,8 +26,8 @@ class HFSeq2Seq(HFModel):
     def forward(self, batch: Batch) -> ModelOutput:
         """Hidden states `[batch, time, hidden]` for all target positions at once."""
         text = batch.decoder_input_ids
-        self._refuse_beyond_context(batch.source_ids.shape[1], "sources")
-        self._refuse_beyond_context(text.shape[1], "texts")
+        self._refuse_beyond(self._source_context, batch.source_ids.shape[1], "sources")
+        self._refuse_beyond(self.context, text.shape[1], "texts")
         hidden, said = self._read(
             input_ids=batch.source_ids,
             attention_mask=batch.source_mask.long(),
@@ -40,12 +40,18 @@ class HFSeq2Seq(HFModel):
         )
         return self._output(hidden, features=self._features(said))
 
+    @property
+    def _source_context(self) -> int | None:
+        """The most positions of a source; of LED more than of a text."""
+        own: int | None = getattr(self.inner.config, "max_encoder_position_embeddings", None)
+        return self.context if own is None else own
+
     def refuse_too_long(self, examples: Sequence[Example]) -> None:
         """Raises a UserError where a source or a text is longer than the context."""
         sources = max((len(example.source_ids) + 1 for example in examples), default=0)
         texts = max((len(example.target_ids) + 1 for example in examples), default=0)
-        self._refuse_beyond_context(sources, "sources")
-        self._refuse_beyond_context(texts, "texts")
+        self._refuse_beyond(self._source_context, sources, "sources")
+        self._refuse_beyond(self.context, texts, "texts")
 
     def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
         """As many target tokens as the decoder has positions, whatever the source."""
@@ -58,7 +64,7 @@ class HFSeq2Seq(HFModel):
         source_mask: Bool[Tensor, "sources source"],
     ) -> CachedState:
         """Encodes the sources; the state holds one hypothesis per source."""
-        self._refuse_beyond_context(source_ids.shape[1], "sources")
+        self._refuse_beyond(self._source_context, source_ids.shape[1], "sources")
         mask = source_mask.long()
         encoded = self.inner.get_encoder()(input_ids=source_ids, attention_mask=mask)
         return CachedState(None, {"memory": encoded.last_hidden_state, "mask": mask})
@@ -70,7 +76,7 @@ class HFSeq2Seq(HFModel):
         from transformers.modeling_outputs import BaseModelOutput
 
         length = 0 if state.cache is None else state.cache.get_seq_length()
-        self._refuse_beyond_context(length + 1, "texts")
+        self._refuse_beyond(self.context, length + 1, "texts")
         hidden, said = self._read(
             encoder_outputs=BaseModelOutput(last_hidden_state=state.rows["memory"]),
             attention_mask=state.rows["mask"],
