@@ -360,3 +360,12 @@ def test_texts_beyond_the_context_are_refused_before_the_first_step(home):
     prompt = "data.tokenizer.prompt='" + "a" * 120 + "{source}'"
     with pytest.raises(UserError, match=r"sources with texts of \d+ tokens are more than the 128"):
         train([*overrides, prompt, "student_training.max_tokens=200"], home / "runs" / "long")
+
+
+def test_a_teacher_as_it_is_that_cannot_read_the_test_set_is_refused(home):
+    overrides = [*pretrained(home, "hf_causal", "gpt2", student=False), "experiment=teacher"]
+    prompt = "data.tokenizer.prompt='" + "a" * 121 + "{source}'"
+    before = {*home.glob("artifacts/teacher/*/training.json")}
+    with pytest.raises(UserError, match=r"sources with texts of \d+ tokens are more than the 128"):
+        train([*overrides, prompt], home / "runs" / "long_teacher")
+    assert {*home.glob("artifacts/teacher/*/training.json")} == before

@@ -10,7 +10,9 @@ from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.errors import require_positive
 from nlg_distill.modules import GenerationModule
 from nlg_distill.session import Session
+from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.models import save_model
+from nlg_distill.stages.tokenizer import encode_pairs
 from nlg_distill.store import write_json
 
 
@@ -44,7 +46,9 @@ class NoTraining:
         out: Path,
         session: Session,
     ) -> None:
-        """Keeps the model."""
+        """Keeps the model, unless there are test texts that it cannot read."""
+        tested = encode_pairs(load_split(parents["corpus"], "test"), tokenizer)
+        module.refuse_too_long([], tested)
         save_model(module.model, parents["tokenizer"], out)
         facts = {"steps": 0, "training_seconds": 0.0, "total_training_seconds": 0.0}
         write_json(out / "training.json", facts | {"training_pairs": 0})
