@@ -115,7 +115,7 @@ def test_a_language_model_is_asked_as_it_was_trained(home, tmp_path, monkeypatch
         asked.extend(examples)
         return fixed_batches(examples, *rest)
 
-    monkeypatch.setattr("nlg_distill.generate.fixed_batches", seen)
+    monkeypatch.setattr("nlg_distill.continuation.fixed_batches", seen)
     generate_texts(tmp_path / "lm", ["one", "two three"], chosen_writing(beam=1), max_tokens=4)
     own = load_tokenizer(tmp_path / "lm")
     pairs = encode_pairs([Pair("", "one"), Pair("", "two three")], own)

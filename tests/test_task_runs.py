@@ -15,6 +15,7 @@ from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.plan import plan
 from nlg_distill.table_spec import Best, Column, Row, TableSpec
 from nlg_distill.tables import Table
+from nlg_distill.text_metrics import distinct
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_a_teacher_and_its_student_train_two_steps_on_every_task(home, task, met
 
 
 @pytest.mark.parametrize("model", ["lstm_32", "gpt_tiny"])
-def test_a_language_model_trains_without_sources_and_writes_nothing(home, model, monkeypatch):
+def test_a_language_model_trains_without_sources_and_draws_texts(home, model, monkeypatch):
     monkeypatch.setattr("nlg_distill.modules.generation.greedy_search", None)
     monkeypatch.setattr("nlg_distill.stages.scores.write_texts", None)
     folder = home / "runs" / model
@@ -78,8 +79,13 @@ def test_a_language_model_trains_without_sources_and_writes_nothing(home, model,
     written = generate_texts(folder, ["one two", ""], chosen_writing(beam=2), max_tokens=8)
     assert written[0].startswith("one two")
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    test = [line.split("\t")[1] for line in (home / "english.tsv").read_text().splitlines()]
     assert len(samples) == 20
-    assert all(sample["source"] == "" and set(sample) == {"source", "gold"} for sample in samples)
+    assert all(f"{s['source']} {s['gold']}".strip() in test for s in samples)
+    drawn = [sample["student"] for sample in samples]
+    assert len(set(drawn)) > 10
+    assert result["drawn"]["distinct_1"] == distinct(drawn, [], [], n=1)
+    assert set(result["drawn"]) == {"distinct_1", "distinct_2", "length_ratio", "repetition"}
     header = (folder / "curves" / "metrics.csv").read_text().splitlines()[0]
     assert "val/nll" in header
     assert "val/length_ratio" not in header
@@ -178,7 +184,12 @@ def test_a_further_test_set_is_a_column(counting):
             "the table needs beam_5/bleu, a",
         ),
         (("data=bbc_prose",), "mode_probability", "perplexity", "the table needs mode_probability"),
-        (("data=hsk",), "beam_1/sari", "perplexity", "there will be beam_1/bleu, beam_1/chrf"),
+        (
+            ("data=hsk",),
+            "beam_1/sari",
+            "perplexity",
+            "there will be perplexity, bits_per_byte, beam_1/bleu",
+        ),
     ],
 )
 def test_what_no_run_of_a_table_will_have_is_refused_before_a_start(

@@ -1,26 +1,20 @@
 """Text in, text out, with a trained model: a source and its target, or a beginning and the rest."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from jaxtyping import Int
-from torch import Tensor
 
-from nlg_distill.data.batch import Batch, Example, SpecialIds
-from nlg_distill.data.datamodule import fixed_batches
+from nlg_distill.continuation import CONTINUATION, go_on
 from nlg_distill.decoding import USUAL_LIMIT, LengthLimit
 from nlg_distill.errors import UserError
 from nlg_distill.models.generation_model import WEIGHTS
 from nlg_distill.stages.models import load_model
 from nlg_distill.stages.tokenizer import load_tokenizer
 from nlg_distill.targets.policy import Beam, Sampling
-
-CONTINUATION = LengthLimit(ratio=0.0, extra=100)
-"""The limit of what follows a given beginning."""
 
 
 def generate_texts(
@@ -52,17 +46,9 @@ def generate_texts(
     if max_tokens is not None:
         limit = LengthLimit(ratio=0.0, extra=max_tokens)
     tokenizer, network = load_tokenizer(artifact), load_model(artifact)
-    sources = tokenizer.encode_sources(texts if reads else [""] * len(texts))
-    begun = [[] for _ in texts] if reads else tokenizer.encode_targets(texts)
-    written: dict[int, list[int]] = {}
-    for batch, beginning in _batches(sources, begun, tokenizer.special):
-        with torch.inference_mode():
-            found = writing.write(
-                network, batch, tokenizer.special, limit=limit, beginning=beginning
-            )
-        ids = [hypotheses[0].token_ids for hypotheses in found]
-        written |= dict(zip(batch.example_ids.tolist(), ids, strict=True))
-    return tokenizer.decode([[*begun[i], *written[i]] for i in range(len(texts))])
+    sources, begun = (texts, None) if reads else ([""] * len(texts), texts)
+    with torch.inference_mode():
+        return go_on(network, tokenizer, sources, begun, writing, limit)
 
 
 def chosen_writing(
@@ -90,22 +76,6 @@ def chosen_writing(
     torch.manual_seed(1 if seed is None else seed)
     heat = 1.0 if temperature is None else temperature
     return Sampling(sampling_temperature=heat, top_k=top_k, top_p=top_p)
-
-
-def _batches(
-    sources: Sequence[Sequence[int]], begun: Sequence[Sequence[int]], special: SpecialIds
-) -> Iterator[tuple[Batch, Int[Tensor, "sources given"]]]:
-    """Batches of sources, and what their texts begin with, which is of one length in each."""
-    for length in sorted({len(ids) for ids in begun}):
-        examples = [
-            Example(i, source, [])
-            for i, (source, ids) in enumerate(zip(sources, begun, strict=True))
-            if len(ids) == length
-        ]
-        longest = max(len(example.source_ids) for example in examples) + 1
-        for batch in fixed_batches(examples, special, max(2000, longest)):
-            rows = [list(begun[i]) for i in batch.example_ids.tolist()]
-            yield batch, torch.tensor(rows, dtype=torch.long).view(len(rows), length)
 
 
 def _reads_sources(artifact: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 
+from nlg_distill.continuation import CONTINUATION, beginning_of, go_on
 from nlg_distill.data.batch import Batch
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
@@ -24,11 +25,17 @@ from nlg_distill.stages.models import autocast, load_model
 from nlg_distill.stages.sources import LIVE, open_models
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import write_json
+from nlg_distill.targets.policy import Sampling
 from nlg_distill.tasks import TRANSLATION, Task
 from nlg_distill.teachers.source import TeacherSource
 
 NARROWER = "narrower_beams.jsonl"
 """The texts at all beams but the last, whose are in `samples.jsonl`: for tests of significance."""
+
+
+DRAWN = "drawn"
+"""Where `result.json` has the scores of texts without sources. Each test text is begun anew: after
+its first words a model draws, as it says, at most 100 tokens, by one seed; they are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,13 +75,20 @@ def build(
     score = partial(_score, model, tokenizer=tokenizer, task=task, scoring=scoring, device=device)
     with torch.inference_mode(), autocast(config["precision"], device):
         result, by_beam = score(pairs)
-        written = by_beam[-1] if by_beam else []
-        compared = written
-        if "teacher" in parents and task.writes:
+        if task.writes:
+            written = Written(by_beam[-1], [p.target for p in pairs], [p.source for p in pairs])
+        else:
+            written = _draw(model, pairs, tokenizer)
+            result[DRAWN] = task.score(written.texts, written.references, written.sources)
+        columns = {"source": written.sources, "gold": written.references}
+        if task.writes:
+            columns["teacher"] = written.texts
+        if task.writes and "teacher" in parents:
             own = load_tokenizer(parents["teacher"])
             source = open_models(config.get("teacher", LIVE), parents, own)
             source.to(device)
-            compared = _widest(source, pairs, own, scoring, device)
+            columns["teacher"] = _widest(source, pairs, own, scoring, device)
+        columns["student"] = written.texts
         further = {}
         for name in config.get("further_tests", ()):
             others = load_split(parents["further_tests"], name)
@@ -94,17 +108,19 @@ def build(
     }
     if further:
         result["further_tests"] = further
-    _write_samples(out / "samples.jsonl", pairs, compared, written)
+    _write_columns(out / "samples.jsonl", columns)
     if len(by_beam) > 1:
         beams = [f"beam_{size}" for size in scoring["beam_sizes"][:-1]]
-        narrower = zip(*by_beam[:-1], strict=True)
-        _write_lines(out / NARROWER, (dict(zip(beams, texts, strict=True)) for texts in narrower))
+        _write_columns(out / NARROWER, dict(zip(beams, by_beam[:-1], strict=True)))
     write_json(out / "result.json", result)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a model wrote for the test set: its texts, with the references and the sources."""
+    """What a model wrote for the test set: its texts, with the references and the sources.
+
+    Where there are no sources, the first words of the test texts, and the rest as references.
+    """
 
     texts: Sequence[str]
     references: Sequence[str]
@@ -132,10 +148,14 @@ def read_texts(scores: Path, beam: str) -> Written | None:
 
 def result_paths(task: Task, beam_sizes: Sequence[int], further_tests: Iterable[str]) -> list[str]:
     """Where `result.json` holds numbers and signatures, such as `beam_5/bleu`."""
-    names = [*task.metrics, "source_words_per_second"] if task.writes else []
-    scores = [f"beam_{size}/{name}" for size in beam_sizes for name in names]
-    scores += ["perplexity", "bits_per_byte", *(["mode_probability"] if task.writes else [])]
+    scores = ["perplexity", "bits_per_byte"]
+    if task.writes:
+        names = [*task.metrics, "source_words_per_second"]
+        scores += [f"beam_{size}/{name}" for size in beam_sizes for name in names]
+        scores.append("mode_probability")
     further = [f"further_tests/{name}/{path}" for name in further_tests for path in scores]
+    if not task.writes:
+        scores += [f"{DRAWN}/{name}" for name in task.metrics]
     facts = [f"best_validation_{task.monitor.removeprefix('val/')}", "steps", "training_seconds"]
     facts += ["total_training_seconds", "peak_megabytes", "training_pairs", "parameters"]
     return [*scores, *further, *facts, "megabytes"]
@@ -191,19 +211,21 @@ def _batches(
     return fixed_batches(examples, tokenizer.special, scoring["batch_tokens"], device)
 
 
-def _write_samples(
-    path: Path, pairs: Sequence[Pair], compared: Sequence[str], written: Sequence[str]
-) -> None:
-    """Source and gold text; the teacher's and the model's own, if any were written."""
-    rows = [{"source": pair.source, "gold": pair.target} for pair in pairs]
-    for i, row in enumerate(rows if written else ()):
-        row |= {"teacher": compared[i], "student": written[i]}
-    _write_lines(path, rows)
+def _draw(model: GenerationModel, pairs: Sequence[Pair], tokenizer: Tokenizer) -> Written:
+    """Texts without sources, as `DRAWN` says: what follows their first words."""
+    torch.manual_seed(1)
+    begun = [beginning_of(pair.target) for pair in pairs]
+    whole = go_on(model, tokenizer, [""] * len(pairs), begun, Sampling(), CONTINUATION)
+    given = tokenizer.decode(tokenizer.encode_targets(begun))
+    texts = [text[len(first) :].strip() for text, first in zip(whole, given, strict=True)]
+    gold = [p.target[len(first) :].strip() for p, first in zip(pairs, begun, strict=True)]
+    return Written(texts, gold, begun)
 
 
-def _write_lines(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+def _write_columns(path: Path, columns: Mapping[str, Sequence[str]]) -> None:
     with path.open("w", encoding="utf-8") as file:
-        for row in rows:
+        for cells in zip(*columns.values(), strict=True):
+            row = dict(zip(columns, cells, strict=True))
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
