@@ -9,22 +9,38 @@ PROGRAM = """
 import resource, torch
 from nlg_distill.allocator import keep_freed_memory
 {setup}
+def use():
+    return [torch.ones({size} << 18) for _ in range({count})]
 for _ in range(20):
-    torch.ones(16 << 20)  # 64 MB, 16,384 pages
+    use()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    torch.ones(16 << 20)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    use()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+resident = int(open("/proc/self/statm").read().split()[1])
+print(faults, resident)
 """
 
 
-def page_faults(setup):
-    command = [sys.executable, "-c", PROGRAM.format(setup=setup)]
+def measure(setup, *, size, count):
+    """Page faults of ten uses of so many blocks of MiB, and the pages that are kept after them."""
+    program = PROGRAM.format(setup=setup, size=size, count=count)
+    command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stdout)
+    return map(int, done.stdout.split())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="an allocator of its own")
 def test_freed_memory_is_used_again():
-    assert page_faults("") > 100_000
-    assert page_faults("keep_freed_memory()") < 1_000
+    faults, before = measure("", size=16, count=8)
+    fewer, kept = measure("keep_freed_memory()", size=16, count=8)
+    assert faults > 100_000
+    assert fewer < 1_000
+    assert kept > before + 25_000  # of the 32,768 pages
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="an allocator of its own")
+def test_what_the_largest_blocks_took_is_given_back():
+    _, before = measure("", size=64, count=2)
+    _, kept = measure("keep_freed_memory()", size=64, count=2)
+    assert kept < before + 5_000

@@ -3,8 +3,8 @@
 import ctypes
 import platform
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # from malloc.h
-LARGEST_INT = 2**31 - 1
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
+LARGEST_INT, LARGEST_KEPT = 2**31 - 1, 32 << 20  # bytes; glibc takes no larger threshold
 
 
 def keep_freed_memory() -> None:
@@ -12,13 +12,14 @@ def keep_freed_memory() -> None:
 
     A training step frees and asks for the same large blocks again. Returned ones come back as pages
     of zeros, one fault each, which costs a small model a fifth of its step
-    (`benchmarks/training_speed.py`). The process keeps its peak of memory until it ends. It is a
-    matter of speed alone: elsewhere than on glibc nothing is changed.
+    (`benchmarks/training_speed.py`). Blocks beyond 32 MiB are returned all the same: logits of
+    large vocabularies, of another size in each batch, would leave holes that nothing fits into. It
+    is a matter of speed alone: elsewhere than on glibc nothing is changed.
     """
     if platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    for parameter, value in [(M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, LARGEST_INT)]:
+    for parameter, value in [(M_MMAP_THRESHOLD, LARGEST_KEPT), (M_TRIM_THRESHOLD, LARGEST_INT)]:
         assert libc.mallopt(parameter, value) == 1
 
 
