@@ -1,5 +1,6 @@
 """Small real things that many tests share."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from nlg_distill.models import LSTMEncoderDecoder
 
 SPECIAL = SpecialIds(pad=0, begin=1, end=2)
 torch.set_num_threads(1)  # toy models are slower on several, much slower beside other work
+
+
+def pytest_collection_modifyitems(items):
+    """Files with the most slow tests first: what is begun last runs beside nothing."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True)

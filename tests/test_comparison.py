@@ -250,6 +250,15 @@ def test_the_best_of_a_column_is_marked_by_its_direction(tmp_path):
     assert "Bold: the best mean of a column, teachers aside." in notes(found)
 
 
+def test_what_diverged_is_not_the_best(tmp_path):
+    for name, perplexity in [("a", 5.0), ("b", 6.0), ("c", float("nan")), ("d", float("inf"))]:
+        leave_run(tmp_path / name, name, result={"perplexity": perplexity})
+    found = compared(tmp_path)
+    assert [row.label for row in found.rows if cell(found, row.label, "perplexity").is_best] == [
+        "a"
+    ]
+
+
 def test_what_picks_the_weights_of_a_task_has_its_direction(tmp_path):
     for name, own in [("a", 3.0), ("b", 2.0)]:
         task = {"task.monitor": "val/own", "task.mode": "min"}

@@ -31,5 +31,15 @@ def test_each_number_has_a_direction(directions, expected):
     assert on_front([(1.0, 10.0), (2.0, 5.0), (3.0, 20.0)], **directions) == expected
 
 
+def test_what_diverged_is_on_no_front_and_beats_nobody():
+    nan, infinite = float("nan"), float("inf")
+    assert on_front([(1.0, nan), (2.0, 5.0), (nan, 9.0), (3.0, infinite)]) == [
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_no_points_have_no_front():
     assert on_front([]) == []

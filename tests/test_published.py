@@ -179,6 +179,7 @@ def test_the_test_of_seeds_is_welchs():
     assert welch(ours, [19.0]) == pytest.approx(ttest_1samp(ours, 19.0).pvalue)
     assert welch([19.0], ours) == pytest.approx(ttest_1samp(ours, 19.0).pvalue)
     assert welch([1.0], [2.0]) is None
+    assert welch(ours, [float("nan"), 19.0]) is None
     assert (welch([1.0, 1.0], [1.0]), welch([1.0, 1.0], [2.0, 2.0])) == (1.0, 0.0)
 
 

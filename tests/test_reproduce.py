@@ -1,6 +1,7 @@
 """From a table's spec to its runs: seeds, and steps for equal training time."""
 
 from concurrent.futures import Future
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,17 @@ def test_shared_stages_have_labels_of_their_own(tmp_path):
     labels = [job.label for job in jobs]
     assert len(set(labels)) == len(labels)
     assert sum(label.startswith("student") for label in labels) == 3
+
+
+def test_no_two_jobs_share_a_folder(tmp_path):
+    spec = toy_spec(BASE, baseline="Base")
+    (run,) = _plan_row(spec, spec.rows[0], ())
+    runs = [replace(run, label=label) for label in ("a + b", "A b", "a/b", "c")]
+    jobs = jobs_of(Store(tmp_path), runs)
+    folders = {job.label: job.folder for job in jobs}
+    assert len({*folders.values()}) == len(jobs)
+    assert (folders["a + b"], folders["c"]) == ("a_b", "c")
+    assert not any("/" in folder for folder in folders.values())
 
 
 def test_speeds_are_measured_one_at_a_time():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nlg_distill.errors import UserError
-from nlg_distill.store import Stage, Store, environment, metadata
+from nlg_distill.store import Stage, Store, _environment, metadata
 
 TESTS = Path(__file__).parent
 
@@ -91,16 +91,16 @@ def test_the_commit_says_whether_the_code_was_changed_since(tmp_path, monkeypatc
 
     code = tmp_path / "store.py"
     monkeypatch.setattr("nlg_distill.store.__file__", str(code))
-    assert environment()["git_commit"] is None
+    assert _environment()["git_commit"] is None
     code.write_text("")
     git("init")
     git("add", "store.py")
     git("commit", "--message", "first")
-    assert re.fullmatch("[0-9a-f]{40}", environment()["git_commit"])
+    assert re.fullmatch("[0-9a-f]{40}", _environment()["git_commit"])
     code.write_text("changed")
-    assert re.fullmatch("[0-9a-f]{40}-dirty", environment()["git_commit"])
+    assert re.fullmatch("[0-9a-f]{40}-dirty", _environment()["git_commit"])
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert environment()["git_commit"] is None
+    assert _environment()["git_commit"] is None
 
 
 def test_a_failed_stage_leaves_no_artifact_and_goes_on_in_its_folder(tmp_path):

@@ -141,7 +141,7 @@ def test_a_sweep_that_breaks_off_tells_which_jobs_did_not_end(tmp_path, monkeypa
     with pytest.raises(UserError) as caught, reported():
         raise RuntimeError("a worker is gone")
     told = str(caught.value)
-    assert told.startswith("2 of 3 jobs failed:\n- 1_seed=2: no space\n")
+    assert told.startswith("2 of the 3 jobs that were begun failed:\n- 1_seed=2: no space\n")
     assert f"- 2_seed=3: it was killed\n  Its log is {tmp_path}/2_seed=3/train.log" in told
     assert told.endswith("The sweep itself ended with RuntimeError: a worker is gone")
 
@@ -221,7 +221,10 @@ def test_jobs_share_a_teacher_and_one_that_fails_stops_no_other(home, launcher):
     }
     failed = folder / "0_seed=-2" / "train.log"
     sentence = "seed must be in [0, 2^32), got -2"
-    assert f"1 of 3 jobs failed:\n- 0_seed=-2: {sentence}\n  Its log is {failed}" in said
+    assert (
+        f"1 of the 3 jobs that were begun failed:\n- 0_seed=-2: {sentence}\n  Its log is {failed}"
+        in said
+    )
     assert sentence in failed.read_text()
     done = finished_runs(folder)
     assert [run.result["seed"] for run in done] == [1, 2]

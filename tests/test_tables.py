@@ -275,6 +275,18 @@ def test_the_best_student_is_best_on_average():
     assert Table(seeded_spec(), seeded_runs() + lucky).best_student() == "KD"
 
 
+def test_a_row_that_diverged_says_so_and_is_not_the_best():
+    lost = [Run("Lost", seed, result("student", float("nan")), f"scores/{seed}") for seed in (1, 2)]
+    spec = seeded_spec(Claim(claim="C", row="best student", metric="beam_5/bleu", at_least=1.0))
+    seeded = Table(spec, seeded_runs() + lost)
+    assert cells_of(seeded, "Lost")[0] == "nan ± nan"
+    assert seeded.best_student() == "KD"
+    assert seeded.notes()[0].startswith("C: holds (KD: ")
+    nobody = Table(spec, [*seeded_runs()[:1], *lost])
+    assert nobody.best_student() is None
+    assert nobody.notes()[0] == "C: no student has a beam_5/bleu that is a number."
+
+
 def test_files_of_several_seeds_have_a_line_per_run(tmp_path):
     Table(seeded_spec(), seeded_runs()).write(tmp_path)
     rows = json.loads((tmp_path / "table.json").read_text())

@@ -28,7 +28,7 @@ def _logged_out(tmp_path_factory):
     """W&B without a user, that keeps nothing outside of the tests' folder."""
     folder = tmp_path_factory.mktemp("wandb")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("API_KEY", "MODE", "PROJECT", "RUN_GROUP"):
+        for name in ("API_KEY", "MODE", "PROJECT", "RUN_GROUP", "RUN_ID"):
             patch.delenv(f"WANDB_{name}", raising=False)
         for name in VARIABLES:
             patch.setenv(f"WANDB_{name}_DIR", str(folder / name))
@@ -207,6 +207,16 @@ def test_settings_have_their_effect(first, home):
     assert "model.safetensors" in entries
     (corpus,) = [a for name, a in student.used.items() if name.startswith("corpus")]
     assert any(entry.ref for entry in corpus.manifest.contents), "a corpus is no model"
+
+
+@pytest.mark.slow
+def test_the_run_of_an_agent_is_that_of_the_student_alone(first, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "ofagent1")
+    chosen = overrides(home, f"paths.runs={tmp_path}", "experiment=baseline", "seed=6")
+    assert start(chosen, tmp_path).wait() == 0, (tmp_path / "log").read_text()
+    ids = {run.stage: run.run.run_id for run in offline_runs(tmp_path)}
+    assert set(ids) == {"student", "scores"}
+    assert ids["student"] == "ofagent1" != ids["scores"]
 
 
 def test_sync_finds_every_run(first, home):

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import fmean, stdev
+from math import isfinite
+from statistics import fmean
 from typing import Any
 
 from nlg_distill.comparability import differing
 from nlg_distill.errors import UserError
 from nlg_distill.grouping import ComparedRun, Group
 from nlg_distill.pareto import Direction
-from nlg_distill.parts import SECONDS, known, lookup
+from nlg_distill.parts import SECONDS, deviation, known, lookup
 from nlg_distill.table_spec import BLEU, OTHER_QUALITY, Column
 from nlg_distill.tables import COST, how_written
 
@@ -54,7 +55,7 @@ class Cell:
     @property
     def deviation(self) -> float | None:
         """The sample standard deviation; None of one run."""
-        return stdev(self.values) if len(self.values) > 1 else None
+        return deviation(self.values) if len(self.values) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Comparison:
         if direction is None or column.metric in self.unlike:
             return None
         competing = [values_of(row, column.metric) for row in self.rows if self._competes(row)]
-        means = [fmean(values) for values in competing if values]
+        means = [mean for values in competing if values and isfinite(mean := fmean(values))]
         if len({format(mean, column.form) for mean in means}) < 2:
             return None
         return format(max(means) if direction == "max" else min(means), column.form)

@@ -60,7 +60,8 @@ def finished_runs(folder: Path) -> list[FinishedRun]:
             runs.append(FinishedRun(path.parent, json.loads(path.read_text(encoding="utf-8"))))
         except json.JSONDecodeError as error:
             raise UserError(
-                f"{path} cannot be read ({error}): delete its folder, or make the run again"
+                f"{path} cannot be read ({error}): delete this file, and make the run again; what "
+                f"it was made from is in the store"
             ) from error
     if not runs:
         raise UserError(f"there is no finished run below {folder}: a run leaves a result.json")

@@ -1,6 +1,7 @@
 """Which of several models no other beats at once in cost and in quality."""
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Literal
 
 Direction = Literal["min", "max"]
@@ -15,7 +16,7 @@ def on_front(
     """Whether each point is on the Pareto front.
 
     A point is on it if no other is at least as good in both numbers and better in one. Of points
-    that are equal in both, all are on it or none is.
+    that are equal in both, all are on it or none is. One with a number that is not finite is not.
 
     Args:
         points: cost and quality of each.
@@ -27,7 +28,8 @@ def on_front(
     """
     signs = [-1.0 if direction == "min" else 1.0 for direction in (cost, quality)]
     goods = [(signs[0] * x, signs[1] * y) for x, y in points]
-    return [not any(_beats(other, good) for other in goods) for good in goods]
+    finite = [good for good in goods if all(map(isfinite, good))]
+    return [good in finite and not any(_beats(o, good) for o in finite) for good in goods]
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:

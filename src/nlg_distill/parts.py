@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite, nan
 from statistics import fmean, stdev
 from typing import Any
 
@@ -67,7 +68,7 @@ class Part:
 
     def _cell(self, row: str, column: Column) -> str:
         """Mean ± sample standard deviation; empty where it is not known or would say nothing."""
-        if not known(self.first(row).metrics, column.metric):
+        if not all(known(run.metrics, column.metric) for run in self.runs if run.row == row):
             return ""
         mean = self.mean(row, column.metric)
         if column.difference:
@@ -79,7 +80,7 @@ class Part:
         values = self.values(row, column.metric)
         if len(values) == 1 or (column.fixed and len(set(values)) == 1):
             return format(mean, column.form)
-        return f"{mean:{column.form}} ± {stdev(values):{column.form}}"
+        return f"{mean:{column.form}} ± {deviation(values):{column.form}}"
 
     def markdown(self, columns: Sequence[Column]) -> list[str]:
         """The lines of a table."""
@@ -87,6 +88,11 @@ class Part:
         lines.append("|---|" + "---:|" * len(columns))
         lines += [f"| {row} | " + " | ".join(self.cells(row, columns)) + " |" for row in self.rows]
         return lines
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The sample standard deviation; NaN if a run diverged."""
+    return stdev(values) if all(map(isfinite, values)) else nan
 
 
 def known(result: Mapping[str, Any], metric: str) -> bool:

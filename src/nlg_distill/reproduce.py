@@ -50,14 +50,16 @@ def reproduce(
     planned = [run for row in spec.rows for run in _plan_row(spec, row, extra)]
     if spec.equal_seconds:
         _refuse_unequal_lengths(spec, planned)
-    folder = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    table_folder = folder_of(name, scale)
+    runs = Path(planned[0].cfg.paths.runs)
+    folder = runs / table_folder.name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     cores = _cores(spec, jobs)
     table = Table(spec, _make(spec, planned, folder, cores))
     if spec.equal_seconds:
         table.equal_time_runs = _make(spec, equal_time_runs(table.part, planned), folder, cores)
     table.tests = compare_rows(spec, table.runs)
-    table.write(folder_of(name, scale))
-    log_table(table, name, planned[0].cfg, folder)
+    table.write(table_folder)
+    log_table(table, table_folder.name, planned[0].cfg, folder)
     return table
 
 

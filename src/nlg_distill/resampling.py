@@ -65,7 +65,9 @@ class Compared:
 
     Args:
         difference: of their scores.
-        p_bootstrap: of the paired bootstrap, two-sided.
+        p_bootstrap: of the paired bootstrap as sacreBLEU has it. It counts resamples on which the
+            systems are further apart by the difference, not those on which they are closer by it:
+            where resamples keep the sign, that is half of a two-sided p.
         p_randomisation: of the approximate randomisation, two-sided.
     """
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nlg_distill.report import show_corpus, show_result
 from nlg_distill.run_state import state_kept
 from nlg_distill.session import Session
 from nlg_distill.stages.plan import plan
-from nlg_distill.store import Stage, Store, environment, write_json
+from nlg_distill.store import ENVIRONMENT, Stage, Store, metadata, write_json
 from nlg_distill.tracking import TolerantWandb
 from nlg_distill.tracking.tracking import Tracking
 
@@ -72,7 +73,7 @@ def _run(
         "trained_now": stages.subject.key in session.loggers,
         "artifacts_root": str(store.root.absolute()),
         "scores": f"{scores.parent.name}/{scores.name}",
-        **environment(),
+        **{name: metadata(scores)[name] for name in ENVIRONMENT},
     }
     write_json(folder / "result.json", result)
     shutil.copyfile(scores / "samples.jsonl", folder / "samples.jsonl")
@@ -88,10 +89,10 @@ def validation_score(result: Mapping[str, Any]) -> float | None:
     """The task's monitored score of the validation set, which picked the weights.
 
     It is what a sweeper optimises; the test set is for what it has found. None where nothing was
-    trained.
+    trained, or what was trained diverged.
     """
     scores = [value for name, value in result.items() if name.startswith("best_validation_")]
-    return scores[0] if scores else None
+    return scores[0] if scores and isfinite(scores[0]) else None
 
 
 def make_stage(

@@ -153,7 +153,4 @@ def _sentence(error: Exception) -> str:
 
 
 def _write(folder: Path, facts: dict[str, Any]) -> None:
-    """Puts the state there at once: a reader never sees half of it."""
-    partial = folder / f"{FILENAME}.part"
-    write_json(partial, facts)
-    partial.replace(folder / FILENAME)
+    write_json(folder / FILENAME, facts)

@@ -223,7 +223,7 @@ class Store:
             "parents": {r: f"{p.name}/{p.key}" for r, p in stage.parents.items()},
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
-            **environment(),
+            **_environment(),
             "code": code_of(stage.config),
             "checksums": {str(p.relative_to(partial)): _sha256(p) for p in files},
         }
@@ -235,15 +235,19 @@ class Store:
         _fsync(partial.parent)
 
 
-def environment() -> dict[str, Any]:
-    """Versions, commit and machine that a result was made with."""
+ENVIRONMENT = ("packages", "python", "git_commit", "machine")
+
+
+def _environment() -> dict[str, Any]:
+    """Versions, commit and machine that an artifact is made with."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    return {
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "git_commit": f"{commit}-dirty" if changes else commit or None,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-    }
+    facts = (
+        {name: importlib.metadata.version(name) for name in PACKAGES},
+        platform.python_version(),
+        f"{commit}-dirty" if changes else commit or None,
+        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+    )
+    return dict(zip(ENVIRONMENT, facts, strict=True))
 
 
 def _git(*command: str) -> str:
@@ -270,8 +274,10 @@ def metadata(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Plain data as JSON, for people to read."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Plain data as JSON, for people to read; a file is there as a whole or not at all."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _write_yaml(path: Path, value: Any) -> None:

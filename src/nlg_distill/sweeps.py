@@ -204,7 +204,7 @@ def _failures() -> list[str]:
     failed = [job for job in jobs if not (job / "result.json").is_file()]
     if not failed:
         return []
-    lines = [f"{len(failed)} of {len(jobs)} jobs failed:"]
+    lines = [f"{len(failed)} of the {len(jobs)} jobs that were begun failed:"]
     for job in failed:
         reason = job / FAILED
         said = reason.read_text(encoding="utf-8").strip() if reason.is_file() else "it was killed"

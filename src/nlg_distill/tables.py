@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,7 @@ class Table:
         part, best = self.part, self.spec.best
         apart = part.own_baselines
         students = [row for row in part.rows if not part.is_teacher(row) and row not in apart]
+        students = [row for row in students if isfinite(part.mean(row, best.metric))]
         choose = max if best.mode == "max" else min
         return choose(students, key=lambda row: part.mean(row, best.metric), default=None)
 
@@ -228,7 +230,8 @@ class Table:
 
     def _judge(self, claim: Claim) -> str:
         row = self.best_student() if claim.row == BEST_STUDENT else claim.row
-        assert row is not None
+        if row is None:
+            return f"{claim.claim}: no student has a {self.spec.best.metric} that is a number."
         value = self.part.mean(row, claim.metric)
         shown = f"{value:.4g}"
         if other := claim.minus or claim.over:

@@ -12,7 +12,8 @@ each other two rows stand.
   the seeds the paired bootstrap and the approximate randomisation both have p < 0.05, with the sign
   of D.
 
-A difference of which neither is known is not judged. No correction is made for many comparisons.
+A difference of which neither is known is not judged, nor one of a run that diverged. No correction
+is made for many comparisons.
 
 **Compared** with a published difference d of the same two rows, which is known (both numbers
 verified, or derived from such) and larger than the column's tolerance: D agrees if it is clear and
@@ -33,7 +34,7 @@ baseline is not known or within the tolerance has no verdict.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import sqrt
+from math import isfinite, sqrt
 from statistics import fmean, variance
 
 from nlg_distill.parts import Part, known
@@ -84,7 +85,7 @@ def welch(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
     """Two-sided p-value of Welch's t-test of two means.
 
     The variance of a single number is taken for 0, and has no degrees of freedom. None if both are
-    single.
+    single, or one of a run that diverged.
 
     Welch, "The generalization of Student's problem when several different population variances are
     involved", 1947, https://doi.org/10.1093/biomet/34.1-2.28.
@@ -92,7 +93,7 @@ def welch(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
     from scipy.stats import t
 
     several = [values for values in (ours, theirs) if len(values) > 1]
-    if not several:
+    if not several or not all(map(isfinite, [*ours, *theirs])):
         return None
     difference = abs(fmean(ours) - fmean(theirs))
     errors = [variance(values) / len(values) for values in several]  # squared, of each mean
@@ -150,6 +151,8 @@ def _agreement(
         return None
     ours, theirs = part.values(row, column.metric), part.values(other, column.metric)
     difference = fmean(ours) - fmean(theirs)
+    if not isfinite(difference):
+        return None
     chances = []
     if (p_value := welch(ours, theirs)) is not None:
         chances.append(p_value < LEVEL)

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -53,6 +53,7 @@ class Job:
         threads: cores it keeps busy.
         provides: keys of the artifacts that are there when it is done.
         needs: keys of artifacts that other jobs provide.
+        folder: of its run, and with `.log` its log; no two jobs share it.
     """
 
     label: str
@@ -61,12 +62,24 @@ class Job:
     threads: int
     provides: frozenset[str]
     needs: frozenset[str]
+    folder: str = ""
 
 
 def jobs_of(store: Store, runs: Sequence[PlannedRun]) -> list[Job]:
     """Shared stages first, then runs; what is in the store is no job."""
     missing = [run for run in runs if not store.has(run.stages.scores)]
-    return [*_shared(store, missing), *(_whole(store, run) for run in missing)]
+    return _with_folders([*_shared(store, missing), *(_whole(store, run) for run in missing)])
+
+
+def _with_folders(jobs: Sequence[Job]) -> list[Job]:
+    """The same jobs, each with a folder that its label names."""
+    found: dict[str, Job] = {}
+    for job in jobs:
+        name = "_".join(job.label.lower().translate(str.maketrans("+,-/", "  __")).split())
+        while name in found:
+            name += "_again"
+        found[name] = replace(job, folder=name)
+    return list(found.values())
 
 
 def _shared(store: Store, runs: Sequence[PlannedRun]) -> Iterator[Job]:
@@ -207,7 +220,7 @@ def _work(job: Job, folder: Path, status: str) -> None:
 
         begin = time.monotonic()
         cfg = compose(job.overrides)
-        table, own = folder.parent.name, folder / _slug(job.label)
+        table, own = folder.parent.name, folder / job.folder
         if job.stage_key is None:
             run(cfg, job.overrides, own, table)
         else:
@@ -228,9 +241,5 @@ def _draw(drawing: Progress, bars: dict[str, TaskID], status: Path) -> None:
             )
 
 
-def _slug(label: str) -> str:
-    return "_".join(label.lower().translate(str.maketrans("+,-", "  _")).split())
-
-
 def _log(folder: Path, job: Job) -> Path:
-    return folder / f"{_slug(job.label)}.log"
+    return folder / f"{job.folder}.log"

@@ -4,6 +4,7 @@ import functools
 import json
 import multiprocessing.util
 import os
+import secrets
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -143,7 +144,9 @@ class TolerantWandb(Logger):
             mode = "offline"
         subject = self.subject
         subject.run_folder.mkdir(parents=True, exist_ok=True)
+        is_main = subject.folder == subject.run_folder  # an agent's WANDB_RUN_ID is for that alone
         run = wandb.init(
+            id=None if is_main else secrets.token_hex(4),
             name=subject.title,
             project=self.project,
             group=self.group,

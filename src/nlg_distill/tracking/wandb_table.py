@@ -25,7 +25,7 @@ def log_table(table: Table, name: str, cfg: DictConfig, folder: Path) -> None:
 
     Args:
         table: the finished table.
-        name: its file in conf/table.
+        name: its file in conf/table, and its scale if that is not the usual one.
         cfg: the config of one of its runs, whose logger is asked.
         folder: that of the table's runs; the table is written there too, and never changed.
     """
