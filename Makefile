@@ -12,7 +12,7 @@ demo: .venv/.made  ## Everything on real text: teacher, students, one table (20 
 	$(BIN)/nlg-distill reproduce demo
 
 test: .venv/.made  ## The whole test suite, slow tests included
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.made  ## Style, spelling and types
 	$(BIN)/ruff check

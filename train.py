@@ -18,7 +18,7 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.types import RunMode
 
     from nlg_distill.run import run, validation_score
-    from nlg_distill.sweeps import kept_apart
+    from nlg_distill.sweeps.watch import kept_apart
 
     hydra_cfg = HydraConfig.get()
     is_sweep = hydra_cfg.mode == RunMode.MULTIRUN
@@ -31,7 +31,7 @@ def main(cfg: DictConfig) -> float | None:
 
 if __name__ == "__main__":
     from nlg_distill.errors import explained
-    from nlg_distill.sweeps import reported
+    from nlg_distill.sweeps.watch import reported
 
     with explained(), reported():
         main()

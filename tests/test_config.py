@@ -19,9 +19,9 @@ from nlg_distill.config import CONF, ROOT, check, compose
 from nlg_distill.errors import UserError
 from nlg_distill.losses import AdaptiveSkewTerm
 from nlg_distill.rehearsal import rehearse
-from nlg_distill.reproduce import _plan_row
 from nlg_distill.stages.plan import plan
-from nlg_distill.table_spec import load_spec
+from nlg_distill.tables.reproduce import _plan_row
+from nlg_distill.tables.spec import load_spec
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 assert len(FILES) > 40, f"configs are missing under {CONF}"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nlg_distill.errors import UserError
-from nlg_distill.finished import finished_runs
+from nlg_distill.runs.finished import finished_runs
 
 
 def leave_a_run(folder, name):

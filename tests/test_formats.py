@@ -11,12 +11,12 @@ from finished_cases import leave_run
 from typer.testing import CliRunner
 
 from nlg_distill.cli import app
-from nlg_distill.compare import write_table
-from nlg_distill.comparison import compare
+from nlg_distill.comparing.compare import write_table
+from nlg_distill.comparing.comparison import compare
+from nlg_distill.comparing.formats import csv_table, html_table, in_latex, latex, markdown
 from nlg_distill.errors import UserError
-from nlg_distill.formats import csv_table, html_table, in_latex, latex, markdown
-from nlg_distill.grouping import compared_runs, grouped
-from nlg_distill.run_state import state_kept
+from nlg_distill.runs.grouping import compared_runs, grouped
+from nlg_distill.runs.state import state_kept
 
 METRICS = ["beam_5/bleu", "mode_probability", "parameters"]
 HOSTILE = r"[w] a_b & 50% | <i>#1</i> $x^2$ {y} ~z *v* \n `u`"

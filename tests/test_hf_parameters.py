@@ -27,6 +27,7 @@ from peft import LoraConfig
 
 from nlg_distill.data.batch import Example, SpecialIds, collate
 from nlg_distill.errors import UserError
+from nlg_distill.hugging_face import place
 from nlg_distill.init import CopyLayers
 from nlg_distill.losses import nll
 from nlg_distill.models import HFCausal, HFSeq2Seq
@@ -370,6 +371,17 @@ def test_another_content_at_the_same_path_is_another_model(llama, tmp_path):
     assert {name for name in before if before[name] != after[name]} == {"model/model.safetensors"}
     assert HFCausal.content({"path": "organisation/model"}) == {}
     assert HFCausal.content({"config": {}}) == {}
+
+
+def test_a_name_may_have_a_revision(tmp_path, monkeypatch):
+    assert place("organisation/model@v1.0") == {
+        "pretrained_model_name_or_path": "organisation/model",
+        "revision": "v1.0",
+    }
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a@b").mkdir()
+    for path in ("a@b", "organisation/model", "a@b/"):
+        assert place(path) == {"pretrained_model_name_or_path": path}
 
 
 def test_first_and_last_mebibyte_of_a_file_identify_it(tmp_path):

@@ -13,7 +13,7 @@ from test_run import settings, start, write_corpus
 from test_run_state import write_state
 
 from nlg_distill.errors import UserError
-from nlg_distill.listing import chosen_runs, listed_runs, show_runs, unfinished
+from nlg_distill.runs.listing import chosen_runs, listed_runs, show_runs, unfinished
 
 LR = "student_training.optimizer.lr"
 

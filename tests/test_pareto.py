@@ -2,7 +2,7 @@
 
 import pytest
 
-from nlg_distill.pareto import on_front
+from nlg_distill.comparing.pareto import on_front
 
 
 def test_a_point_that_another_beats_in_both_is_not_on_the_front():

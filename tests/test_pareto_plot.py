@@ -5,12 +5,12 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from finished_cases import leave_run
 
-from nlg_distill.compare import write_plot
-from nlg_distill.comparison import column_of, compare
+from nlg_distill.comparing.compare import write_plot
+from nlg_distill.comparing.comparison import column_of, compare
+from nlg_distill.comparing.pareto_plot import points_of
+from nlg_distill.comparing.pareto_svg import BOTTOM, LEFT, RIGHT, TOP, axis
 from nlg_distill.errors import UserError
-from nlg_distill.grouping import compared_runs, grouped
-from nlg_distill.pareto_plot import points_of
-from nlg_distill.pareto_svg import BOTTOM, LEFT, RIGHT, TOP, axis
+from nlg_distill.runs.grouping import compared_runs, grouped
 
 SVG = "{http://www.w3.org/2000/svg}"
 SECONDS, BLEU = "total_training_seconds", "beam_5/bleu"

@@ -12,6 +12,7 @@ from nlg_distill.losses import DivergenceTerm, VocabularyTerm
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store
+from nlg_distill.tables.workers import PlannedRun, jobs_of
 from nlg_distill.targets import Gold
 from nlg_distill.teachers.signal import Gives
 from nlg_distill.teachers.vocabulary import (
@@ -20,7 +21,6 @@ from nlg_distill.teachers.vocabulary import (
     compare_vocabularies,
     output_size,
 )
-from nlg_distill.workers import PlannedRun, jobs_of
 
 # Vocabularies.
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from nlg_distill.processes import Processes
+from nlg_distill.tables.processes import Processes
 
 PARENT = """
 import sys
 from test_processes import note_and_wait
-from nlg_distill.processes import Processes
+from nlg_distill.tables.processes import Processes
 
 if __name__ == "__main__":
     with Processes() as processes:

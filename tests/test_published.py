@@ -7,16 +7,16 @@ import re
 import pytest
 from scipy.stats import ttest_1samp, ttest_ind
 
-from nlg_distill import verdicts
 from nlg_distill.config import ROOT
 from nlg_distill.errors import UserError
-from nlg_distill.parts import Run
-from nlg_distill.published import Mark, Published, Value
-from nlg_distill.resampling import Compared, RowTest
-from nlg_distill.sections import shape_sections
-from nlg_distill.table_spec import Row, TableSpec, load_spec
-from nlg_distill.tables import Table
-from nlg_distill.verdicts import Agreement, Verdict, judge, welch
+from nlg_distill.tables import verdicts
+from nlg_distill.tables.parts import Run
+from nlg_distill.tables.published import Mark, Published, Value
+from nlg_distill.tables.resampling import Compared, RowTest
+from nlg_distill.tables.sections import shape_sections
+from nlg_distill.tables.spec import Row, TableSpec, load_spec
+from nlg_distill.tables.table import Table
+from nlg_distill.tables.verdicts import Agreement, Verdict, judge, welch
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,13 @@ import pytest
 from report_runs import SIGNATURE, TEXTS, falling, leave_run, leave_sweep
 
 from nlg_distill.errors import UserError
-from nlg_distill.finished import finished_runs
 from nlg_distill.html_report import write_report
 from nlg_distill.html_report.block import as_block
 from nlg_distill.html_report.collect import report_data
-from nlg_distill.html_report.groups import labels
 from nlg_distill.html_report.learning import evenly, most_points, thinned
 from nlg_distill.html_report.scores import columns
 from nlg_distill.html_report.texts import sentence_bleu
+from nlg_distill.runs.finished import finished_runs
 
 
 def collect(home, num_texts=200):
@@ -29,8 +28,8 @@ def sweep(tmp_path):
 def test_seeds_of_one_config_are_one_row_with_mean_and_sample_deviation(sweep):
     (corpus,) = collect(sweep)["corpora"]
     groups = {group["label"]: group for group in corpus["groups"]}
-    assert list(groups) == ["teacher", "word_kd loss=[nll,forward_kl]", "baseline"]
-    found = groups["word_kd loss=[nll,forward_kl]"]["stats"]["beam_5/bleu"]
+    assert list(groups) == ["teacher", "word_kd", "baseline"]
+    found = groups["word_kd"]["stats"]["beam_5/bleu"]
     assert found == {"mean": 21.5, "sd": pytest.approx(math.sqrt(4.5)), "n": 2}
     assert groups["teacher"]["stats"]["beam_5/bleu"] == {"mean": 30.0, "sd": None, "n": 1}
 
@@ -60,26 +59,6 @@ def test_a_run_that_found_its_scores_in_the_store_counts_once(sweep):
         (again / name).write_bytes((sweep / "runs" / "kl_1" / name).read_bytes())
     data = collect(sweep)
     assert (len(data["runs"]), data["copies"]) == (5, 1)
-
-
-class Named:
-    def __init__(self, name, *overrides):
-        self.result = {"name": name, "overrides": [f"experiment={name}", *overrides, "seed=1"]}
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ([["data=hsk"], ["data=hsk", "loss=[nll]", "loss.nll.weight=2"]], ["a", "a loss=[nll]"]),
-        (
-            [["lr=1", "x.y=2"], ["lr=1", "x.y=3"], ["lr=2", "x.y=2"]],
-            ["a lr=1 x.y=2", "a lr=1 x.y=3", "a lr=2"],
-        ),
-        ([["paths.runs=r", "logger=none"], ["logger=csv"]], ["a", "a (2)"]),
-    ],
-)
-def test_a_label_has_what_tells_a_group_from_others(given, expected):
-    assert labels(Named("a", *overrides) for overrides in given) == expected
 
 
 def test_numbers_keep_their_path_signature_and_form(sweep):

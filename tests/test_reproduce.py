@@ -7,8 +7,10 @@ import pytest
 
 from nlg_distill.config import compose
 from nlg_distill.errors import UserError
-from nlg_distill.parts import Part, Run
-from nlg_distill.reproduce import (
+from nlg_distill.stages.plan import plan
+from nlg_distill.store import Store
+from nlg_distill.tables.parts import Part, Run
+from nlg_distill.tables.reproduce import (
     _cores,
     _plan_row,
     _refuse_unequal_lengths,
@@ -16,10 +18,8 @@ from nlg_distill.reproduce import (
     equal_time_steps,
     folder_of,
 )
-from nlg_distill.stages.plan import plan
-from nlg_distill.store import Store
-from nlg_distill.table_spec import Row, TableSpec
-from nlg_distill.workers import Job, PlannedRun, _startable, jobs_of
+from nlg_distill.tables.spec import Row, TableSpec
+from nlg_distill.tables.workers import Job, PlannedRun, _startable, jobs_of
 
 
 def toy_spec(*rows, **settings):

@@ -9,8 +9,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
 
-from nlg_distill.resampling import Compared, PairedTests, RowTest
-from nlg_distill.significance import MeanOfTexts, OfSacrebleu, counter_of
+from nlg_distill.tables.resampling import Compared, PairedTests, RowTest
+from nlg_distill.tables.significance import MeanOfTexts, OfSacrebleu, counter_of
 from nlg_distill.text_metrics import bleu, distinct, rouge, sari
 
 WORDS = [f"word{i}" for i in range(50)]

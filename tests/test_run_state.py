@@ -12,12 +12,12 @@ from datetime import datetime
 import pytest
 
 from nlg_distill.errors import UserError
-from nlg_distill.run_state import FILENAME, LOCK, read_state, state_kept
+from nlg_distill.runs.state import FILENAME, LOCK, read_state, state_kept
 
 PROGRAM = """
 import signal, sys, time
 from pathlib import Path
-from nlg_distill.run_state import state_kept
+from nlg_distill.runs.state import state_kept
 signal.signal(signal.SIGINT, signal.default_int_handler)  # behind a shell's & it is ignored
 with state_kept(Path(sys.argv[1]), ["seed=3"]):
     print("begun", flush=True)
@@ -62,7 +62,7 @@ def test_a_new_run_in_a_folder_takes_away_what_an_earlier_one_left(tmp_path):
 
 
 def test_a_second_run_in_the_folder_is_refused(process, tmp_path, monkeypatch):
-    monkeypatch.setattr("nlg_distill.run_state.PATIENCE", 0.1)
+    monkeypatch.setattr("nlg_distill.runs.state.PATIENCE", 0.1)
     with (
         pytest.raises(UserError, match=f"another run works in {tmp_path}: give .* another name="),
         state_kept(tmp_path, []),
@@ -133,14 +133,14 @@ def test_a_lock_that_may_not_be_opened_decides_nothing(tmp_path, monkeypatch):
         raise PermissionError
 
     write_state(tmp_path)
-    monkeypatch.setattr("nlg_distill.run_state.FileLock", refuse)
+    monkeypatch.setattr("nlg_distill.runs.state.FileLock", refuse)
     state = read_state(tmp_path)
     assert state.status == "running"
     assert state.doubt
 
 
 def test_a_run_that_goes_on_gives_signs_of_life(tmp_path, monkeypatch):
-    monkeypatch.setattr("nlg_distill.run_state.TOUCHED_EVERY", 0.01)
+    monkeypatch.setattr("nlg_distill.runs.state.TOUCHED_EVERY", 0.01)
     with state_kept(tmp_path, []):
         os.utime(tmp_path / FILENAME, (0, 0))
         deadline = time.monotonic() + 10

@@ -11,12 +11,12 @@ from test_run import settings, write_corpus
 
 from nlg_distill.config import CONF, compose
 from nlg_distill.errors import UserError
-from nlg_distill.parts import Run
-from nlg_distill.reproduce import _make, _planned, reproduce
 from nlg_distill.run import run
-from nlg_distill.significance import compare_rows, pairs_of
 from nlg_distill.stages.scores import read_texts
-from nlg_distill.table_spec import Column, Row, TableSpec
+from nlg_distill.tables.parts import Run
+from nlg_distill.tables.reproduce import _make, _planned, reproduce
+from nlg_distill.tables.significance import compare_rows, pairs_of
+from nlg_distill.tables.spec import Column, Row, TableSpec
 from nlg_distill.text_metrics import bleu, rouge
 
 K1 = Column("Δ", "beam_1/bleu", "+.1f", difference=True)
@@ -183,7 +183,7 @@ def test_a_table_is_made_at_its_scale_with_tests_and_verdicts(home, monkeypatch)
     }
     (home / "conf" / "table").mkdir(parents=True)
     (home / "conf" / "table" / "toy.yaml").write_text(yaml.safe_dump(table))
-    monkeypatch.setattr("nlg_distill.reproduce.CONF", home / "conf")
+    monkeypatch.setattr("nlg_distill.tables.reproduce.CONF", home / "conf")
     monkeypatch.chdir(home)
     paths = [o for o in settings(home) if o.startswith("paths.")]
     made = reproduce("toy", paths, 1, seeds=2)

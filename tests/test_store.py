@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from nlg_distill.environment import environment
 from nlg_distill.errors import UserError
-from nlg_distill.store import Stage, Store, _environment, metadata
+from nlg_distill.store import Stage, Store, metadata
 
 TESTS = Path(__file__).parent
 
@@ -89,18 +90,18 @@ def test_the_commit_says_whether_the_code_was_changed_since(tmp_path, monkeypatc
         author = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", *author, *command], cwd=tmp_path, check=True, capture_output=True)
 
-    code = tmp_path / "store.py"
-    monkeypatch.setattr("nlg_distill.store.__file__", str(code))
-    assert _environment()["git_commit"] is None
+    code = tmp_path / "environment.py"
+    monkeypatch.setattr("nlg_distill.environment.__file__", str(code))
+    assert environment()["git_commit"] is None
     code.write_text("")
     git("init")
-    git("add", "store.py")
+    git("add", "environment.py")
     git("commit", "--message", "first")
-    assert re.fullmatch("[0-9a-f]{40}", _environment()["git_commit"])
+    assert re.fullmatch("[0-9a-f]{40}", environment()["git_commit"])
     code.write_text("changed")
-    assert re.fullmatch("[0-9a-f]{40}-dirty", _environment()["git_commit"])
+    assert re.fullmatch("[0-9a-f]{40}-dirty", environment()["git_commit"])
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert _environment()["git_commit"] is None
+    assert environment()["git_commit"] is None
 
 
 def test_a_failed_stage_leaves_no_artifact_and_goes_on_in_its_folder(tmp_path):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,12 @@ from test_run import settings, write_corpus
 
 from nlg_distill.config import CONF, ROOT, check, compose
 from nlg_distill.errors import UserError
-from nlg_distill.finished import finished_runs
 from nlg_distill.run import validation_score
+from nlg_distill.runs.finished import finished_runs
+from nlg_distill.runs.state import state_kept
 from nlg_distill.stages.plan import plan
-from nlg_distill.sweeps import SweepWatch, reported, share_cores
-from nlg_distill.wandb_sweeps import _distribution, write_wandb_sweep
+from nlg_distill.sweeps.wandb_sweeps import _distribution, write_wandb_sweep
+from nlg_distill.sweeps.watch import SweepWatch, reported, share_cores
 
 SPACES = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
 
@@ -137,11 +139,12 @@ def test_a_sweep_that_breaks_off_tells_which_jobs_did_not_end(tmp_path, monkeypa
     for name in ("0_seed=1", "1_seed=2", "2_seed=3"):
         (tmp_path / name / ".hydra").mkdir(parents=True)
     (tmp_path / "0_seed=1" / "result.json").touch()
-    (tmp_path / "1_seed=2" / "failed.txt").write_text("no space\n")
+    with suppress(RuntimeError), state_kept(tmp_path / "1_seed=2", []):
+        raise RuntimeError("no space")
     with pytest.raises(UserError) as caught, reported():
         raise RuntimeError("a worker is gone")
     told = str(caught.value)
-    assert told.startswith("2 of the 3 jobs that were begun failed:\n- 1_seed=2: no space\n")
+    assert told.startswith("2 of the 3 jobs that were begun failed:\n- 1_seed=2: RuntimeError: no")
     assert f"- 2_seed=3: it was killed\n  Its log is {tmp_path}/2_seed=3/train.log" in told
     assert told.endswith("The sweep itself ended with RuntimeError: a worker is gone")
 

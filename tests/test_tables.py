@@ -8,10 +8,10 @@ import pytest
 from rich.console import Console
 
 from nlg_distill.errors import UserError
-from nlg_distill.parts import Run
 from nlg_distill.report import show_table
-from nlg_distill.table_spec import Best, Claim, Column, Row, TableSpec, load_spec
-from nlg_distill.tables import Table
+from nlg_distill.tables.parts import Run
+from nlg_distill.tables.spec import Best, Claim, Column, Row, TableSpec, load_spec
+from nlg_distill.tables.table import Table
 
 
 def result(stage, bleu, perplexity=10.0):

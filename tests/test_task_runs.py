@@ -8,13 +8,13 @@ from test_run import ENGLISH, GERMAN, settings, write_corpus
 from nlg_distill.config import compose
 from nlg_distill.errors import UserError
 from nlg_distill.generate import chosen_writing, generate_texts
-from nlg_distill.parts import Run
-from nlg_distill.reproduce import _plan_row
 from nlg_distill.run import run
 from nlg_distill.stages.corpus import load_split
 from nlg_distill.stages.plan import plan
-from nlg_distill.table_spec import Best, Column, Row, TableSpec
-from nlg_distill.tables import Table
+from nlg_distill.tables.parts import Run
+from nlg_distill.tables.reproduce import _plan_row
+from nlg_distill.tables.spec import Best, Column, Row, TableSpec
+from nlg_distill.tables.table import Table
 from nlg_distill.text_metrics import distinct
 
 

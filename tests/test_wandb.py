@@ -12,12 +12,12 @@ from wandb_records import offline_runs
 
 from nlg_distill.config import compose
 from nlg_distill.curves import read_curves
-from nlg_distill.parts import Run
-from nlg_distill.reproduce import reproduce
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store, metadata
-from nlg_distill.table_spec import Row, TableSpec
-from nlg_distill.tables import Table
+from nlg_distill.tables.parts import Run
+from nlg_distill.tables.reproduce import reproduce
+from nlg_distill.tables.spec import Row, TableSpec
+from nlg_distill.tables.table import Table
 from nlg_distill.tracking.wandb_table import log_table
 
 VARIABLES = ("CACHE", "CONFIG", "DATA")

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from nlg_distill.cli import app
 from nlg_distill.curves import CurvesLogger
 from nlg_distill.errors import UserError
-from nlg_distill.parts import Run
-from nlg_distill.table_spec import Row, TableSpec
-from nlg_distill.tables import Table
+from nlg_distill.tables.parts import Run
+from nlg_distill.tables.spec import Row, TableSpec
+from nlg_distill.tables.table import Table
 from nlg_distill.tracking.wandb_report import layout_of, report_of, save
 
 pytestmark = pytest.mark.filterwarnings(  # of wandb_workspaces, when it is imported

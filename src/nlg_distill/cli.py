@@ -40,8 +40,8 @@ def reproduce(
 ) -> None:
     """Runs what is missing of a table and prints it, beside published numbers if it has some."""
     from nlg_distill.report import show_table
-    from nlg_distill.reproduce import folder_of
-    from nlg_distill.reproduce import reproduce as make
+    from nlg_distill.tables.reproduce import folder_of
+    from nlg_distill.tables.reproduce import reproduce as make
 
     made = make(table, overrides or [], jobs, scale=scale, seeds=seeds)
     show_table(made, folder_of(table, scale))
@@ -70,7 +70,7 @@ def compare_runs(
     output: Annotated[Path | None, typer.Option(help="A file; standard output if none.")] = None,
 ) -> None:
     """Compares finished runs, grouped over seeds."""
-    from nlg_distill.compare import write_table
+    from nlg_distill.comparing.compare import write_table
 
     write_table(
         folders or [Path("runs")],
@@ -96,7 +96,7 @@ def pareto(
     output: Annotated[Path, typer.Option(help="Where the picture goes.")] = Path("pareto.svg"),
 ) -> None:
     """Draws the quality of finished runs by their cost, and which no other beats in both."""
-    from nlg_distill.compare import write_plot
+    from nlg_distill.comparing.compare import write_plot
 
     write_plot(
         folders or [Path("runs")], rows=rows, cost=cost, quality=quality, log=log, output=output
@@ -114,7 +114,7 @@ def runs(
     limit: Annotated[int | None, typer.Option(min=1, help="How many at most.")] = None,
 ) -> None:
     """Lists runs, the newest first: finished ones, those that go on, and those that did not end."""
-    from nlg_distill.listing import chosen_runs, listed_runs, show_runs
+    from nlg_distill.runs.listing import chosen_runs, listed_runs, show_runs
 
     found = listed_runs(folder)
     chosen = chosen_runs(found, where=where or [], status=status, sort=sort, limit=limit)
@@ -199,7 +199,7 @@ def wandb_sweep(
     method: Annotated[str, typer.Option(help="bayes, random or grid.")] = "bayes",
 ) -> None:
     """Writes a search space for `wandb sweep` and its agents."""
-    from nlg_distill.wandb_sweeps import write_wandb_sweep
+    from nlg_distill.sweeps.wandb_sweeps import write_wandb_sweep
 
     write_wandb_sweep(sweep, file, overrides or [], method)
     print(f"Register it with `wandb sweep {file}`; start agents in the folder of train.py.")

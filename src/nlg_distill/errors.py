@@ -45,3 +45,8 @@ def sentence(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
     return str(error) if isinstance(error, UserError) else None
+
+
+def described(error: Exception) -> str:
+    """The sentence of an error that the user can mend; the kind and the text of any other."""
+    return sentence(error) or ": ".join(filter(None, [type(error).__name__, str(error)]))

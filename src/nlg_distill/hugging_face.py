@@ -45,11 +45,16 @@ def library() -> Any:
 def place(path: str) -> dict[str, str]:
     """Where `from_pretrained` looks: a name, a folder, or a folder and the GGUF file in it.
 
+    A name in a hub may have a revision behind an @: `name@revision`, a commit, tag or branch.
+
     Raises:
         UserError: if a GGUF file is not there, or is none.
     """
     file = Path(path)
     if file.suffix != GGUF:
+        name, at, revision = path.rpartition("@")
+        if at and not file.exists():
+            return {"pretrained_model_name_or_path": name, "revision": revision}
         return {"pretrained_model_name_or_path": path}
     if not file.is_file():
         raise UserError(

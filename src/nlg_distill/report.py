@@ -10,12 +10,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from nlg_distill.parts import Part
-from nlg_distill.sections import Section
+from nlg_distill.runs.metric_facts import how_written
 from nlg_distill.store import Store, metadata
-from nlg_distill.table_spec import Column
-from nlg_distill.tables import EQUAL_TIME, how_written
-from nlg_distill.tables import Table as FinishedTable
+from nlg_distill.tables.parts import Part
+from nlg_distill.tables.sections import Section
+from nlg_distill.tables.spec import Column
+from nlg_distill.tables.table import EQUAL_TIME
+from nlg_distill.tables.table import Table as FinishedTable
 
 console = Console()
 

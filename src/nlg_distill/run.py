@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.allocator import keep_freed_memory
 from nlg_distill.config import check
+from nlg_distill.environment import FACTS
 from nlg_distill.loggers import quiet_libraries
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.report import show_corpus, show_result
-from nlg_distill.run_state import state_kept
+from nlg_distill.runs.state import state_kept
 from nlg_distill.session import Session
 from nlg_distill.stages.plan import plan
-from nlg_distill.store import ENVIRONMENT, Stage, Store, metadata, write_json
+from nlg_distill.store import Stage, Store, metadata, write_json
 from nlg_distill.tracking import TolerantWandb
 from nlg_distill.tracking.tracking import Tracking
 
@@ -73,7 +74,7 @@ def _run(
         "trained_now": stages.subject.key in session.loggers,
         "artifacts_root": str(store.root.absolute()),
         "scores": f"{scores.parent.name}/{scores.name}",
-        **{name: metadata(scores)[name] for name in ENVIRONMENT},
+        **{name: metadata(scores)[name] for name in FACTS},
     }
     write_json(folder / "result.json", result)
     shutil.copyfile(scores / "samples.jsonl", folder / "samples.jsonl")

@@ -1,12 +1,10 @@
 """The content-addressed artifact store: what was made is found again by what it was made from."""
 
 import hashlib
-import importlib.metadata
+import importlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,9 +18,9 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from nlg_distill.code import code_of
+from nlg_distill.environment import environment
 from nlg_distill.errors import UserError
 
-PACKAGES = ("nlg-distill", "torch", "lightning", "sentencepiece", "sacrebleu")
 console = Console(stderr=True)
 
 
@@ -223,7 +221,7 @@ class Store:
             "parents": {r: f"{p.name}/{p.key}" for r, p in stage.parents.items()},
             "made": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
-            **_environment(),
+            **environment(),
             "code": code_of(stage.config),
             "checksums": {str(p.relative_to(partial)): _sha256(p) for p in files},
         }
@@ -233,31 +231,6 @@ class Store:
             _fsync(file)
         partial.rename(self.path(stage))
         _fsync(partial.parent)
-
-
-ENVIRONMENT = ("packages", "python", "git_commit", "machine")
-
-
-def _environment() -> dict[str, Any]:
-    """Versions, commit and machine that an artifact is made with."""
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
-    facts = (
-        {name: importlib.metadata.version(name) for name in PACKAGES},
-        platform.python_version(),
-        f"{commit}-dirty" if changes else commit or None,
-        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
-    )
-    return dict(zip(ENVIRONMENT, facts, strict=True))
-
-
-def _git(*command: str) -> str:
-    """What git says about the folder of this code; nothing without git, or in no repository."""
-    if shutil.which("git") is None:
-        return ""
-    done = subprocess.run(
-        ["git", *command], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    return done.stdout.strip()
 
 
 def metadata(path: Path) -> dict[str, Any]:

@@ -4,22 +4,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlg_distill.finished import FinishedRun
 from nlg_distill.html_report import learning
 from nlg_distill.html_report.corpora import by_corpus, corpus_facts
-from nlg_distill.html_report.costs import cost, made
-from nlg_distill.html_report.groups import NO_PART_IN_RESULTS, flattened, grouped, labels
 from nlg_distill.html_report.scores import (
     columns,
     main_metric,
-    numbers,
     signatures,
     statistics,
     widest_beam,
 )
 from nlg_distill.html_report.texts import written
+from nlg_distill.runs.costs import made, work_of_run
+from nlg_distill.runs.finished import FinishedRun
+from nlg_distill.runs.grouping import ComparedRun, grouped
+from nlg_distill.runs.metric_facts import numbers
+from nlg_distill.runs.settings import leaves
 
 TEXT_BYTES = 8_000_000
+NO_PART_IN_RESULTS = ("paths", "logger")
 
 
 def report_data(found: Sequence[FinishedRun], folder: Path, num_texts: int) -> dict[str, Any]:
@@ -86,15 +88,22 @@ def _run(run: FinishedRun, folder: Path) -> dict[str, Any]:
         "decoding": result.get("decoding"),
         "made": made(run),
         "terms": learning.terms(run),
-        "cost": cost(run),
+        "cost": _cost(run),
     }
+
+
+def _cost(run: FinishedRun) -> dict[str, Any]:
+    """Seconds by `stage/key`, in `parts`; in `missing`, what is no longer in the store."""
+    seconds, missing = work_of_run(run)
+    parts = {f"{path.parent.name}/{path.name}": spent for path, spent in seconds.items()}
+    return {"parts": parts, "missing": [f"{path.parent.name}/{path.name}" for path in missing]}
 
 
 def _settings(run: FinishedRun) -> dict[str, Any]:
     """What the page compares two runs by: the config, and what it ran with."""
     config = {name: part for name, part in run.config.items() if name not in NO_PART_IN_RESULTS}
     return {
-        **flattened(config),
+        **leaves(config),
         "made with: commit": run.result["git_commit"],
         "made with: machine": run.result["machine"],
         "made with: python": run.result["python"],
@@ -108,9 +117,10 @@ def _others(settings: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str,
 
 def _corpus(runs: Mapping[int, FinishedRun], num_texts: int, budget: int) -> dict[str, Any]:
     """What is shown of the runs of one corpus, which share their test set."""
-    order, members = list(runs), list(runs.values())
-    groups = grouped(members)
-    names = labels(members[group[0]] for group in groups)
+    members = list(runs.values())
+    groups = grouped([ComparedRun(run) for run in members])
+    groups.sort(key=lambda group: not group.is_teacher)
+    numbered = {run.folder: number for number, run in runs.items()}
     scores = [numbers(run.result) for run in members]
     beam = widest_beam(run.result for run in members)
     main = main_metric(members[0].config.get("task") or {}, beam)
@@ -123,12 +133,12 @@ def _corpus(runs: Mapping[int, FinishedRun], num_texts: int, budget: int) -> dic
         "columns": columns(paths, main, beam),
         "groups": [
             {
-                "label": name,
-                "stage": members[group[0]].result["stage"],
-                "runs": [order[member] for member in group],
-                "stats": _stats([scores[member] for member in group]),
+                "label": group.label,
+                "stage": group.runs[0].result["stage"],
+                "runs": [numbered[run.run.folder] for run in group.runs],
+                "stats": _stats([numbers(run.result) for run in group.runs]),
             }
-            for name, group in zip(names, groups, strict=True)
+            for group in groups
         ],
         "texts": written(runs, num_texts, budget) if num_texts else None,
     }

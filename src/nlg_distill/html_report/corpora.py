@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nlg_distill.finished import FinishedRun
+from nlg_distill.runs.finished import FinishedRun
 
 
 def by_corpus(runs: Sequence[FinishedRun]) -> dict[str, dict[int, FinishedRun]]:

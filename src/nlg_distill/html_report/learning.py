@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nlg_distill.finished import FinishedRun
+from nlg_distill.runs.finished import FinishedRun
 
 MOST_POINTS, FEWEST_POINTS = 200, 20
 BYTES, BYTES_PER_POINT = 4_000_000, 9

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from nlg_distill.errors import UserError
-from nlg_distill.finished import finished_runs
 from nlg_distill.html_report.block import as_block
 from nlg_distill.html_report.collect import report_data
+from nlg_distill.runs.finished import finished_runs
 
 PARTS = (
     "elements.js",

@@ -1,51 +1,28 @@
-"""The numbers of runs: which there are, how they are called and written, and their statistics."""
+"""The numbers of runs as columns of the page, and their statistics."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from nlg_distill.table_spec import Column
-from nlg_distill.tables import how_written
+from nlg_distill.runs.metric_facts import BETTER, how_written
+from nlg_distill.tables.spec import Column
 
-FACTS = {  # by a number's name: how it is called, how it is written, whether it is shown at first
-    "perplexity": ("PPL", ".1f", True),
-    "bits_per_byte": ("bits per byte", ".2f", False),
-    "mode_probability": ("p(ŷ)", ".2%", True),
-    "parameters": ("parameters", ",.0f", True),
-    "megabytes": ("MB", ".1f", False),
-    "total_training_seconds": ("s trained", ",.0f", True),
-    "training_seconds": ("s of the last training", ",.0f", False),
-    "steps": ("steps", ",.0f", False),
-    "training_pairs": ("training pairs", ",.0f", False),
-    "left_out_as_too_long": ("pairs too long", ",.0f", False),
-}
-BETTER = {
-    "bleu": "max",
-    "chrf": "max",
-    "rouge_1": "max",
-    "rouge_2": "max",
-    "rouge_l": "max",
-    "sari": "max",
-    "perplexity": "min",
-    "bits_per_byte": "min",
-}
+FACTS = (  # in the order of their columns: the first are of quality, the others of cost
+    "perplexity",
+    "bits_per_byte",
+    "mode_probability",
+    "parameters",
+    "megabytes",
+    "total_training_seconds",
+    "training_seconds",
+    "steps",
+    "training_pairs",
+    "left_out_as_too_long",
+)
+SHOWN = ("perplexity", "mode_probability", "parameters", "total_training_seconds")  # at first
+SCORES = ("bleu", "chrf", "rouge_1", "rouge_2", "rouge_l", "sari")  # in the order of columns
 SIDE_VIEWS = ("length_ratio", "repetition")  # shown on request
 SPEED = "source_words_per_second"
-NOT_SCORES = ("seed", "decoding", "artifacts", "packages")
-
-
-def numbers(result: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | None]:
-    """Every number of a result by its path, such as `beam_5/bleu`; None where it is not finite."""
-    found: dict[str, float | int | None] = {}
-    for name, value in result.items():
-        if not prefix and name in NOT_SCORES:
-            continue
-        if isinstance(value, Mapping):
-            found |= numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[prefix + name] = value if math.isfinite(value) else None
-    return found
 
 
 def signatures(result: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -111,7 +88,7 @@ def columns(paths: Iterable[str], main: tuple[str, str], beam: str | None) -> li
 
 def _column(path: str) -> Column:
     *places, name = path.split("/")
-    head, form = FACTS[name][:2] if name in FACTS else how_written(name)
+    head, form = how_written(name)
     beams = [f"K={place.removeprefix('beam_')}" for place in places if place.startswith("beam_")]
     tests = places[1:2] if places[:1] == ["further_tests"] else []
     return Column(" ".join([head, *beams]) + "".join(f", {test}" for test in tests), path, form)
@@ -122,13 +99,11 @@ def _rank(path: str, beam: str | None) -> tuple[int, int, int, str]:
     *places, name = path.split("/")
     further = places[:1] == ["further_tests"]
     if name in FACTS and not further:
-        facts = list(FACTS)
-        early = name in facts[:3]
-        return (0 if early else 2, 1 if early else 0, facts.index(name), "")
+        early = name in FACTS[:3]
+        return (0 if early else 2, 1 if early else 0, FACTS.index(name), "")
     if name == SPEED:
         return (3, 0 if beam in places else 1, 0, path)
-    order = list(BETTER)
-    place = order.index(name) if name in order else len(order)
+    place = SCORES.index(name) if name in SCORES else len(SCORES)
     if further:
         return (1, 0 if beam in places else 1, place, path)
     beam_first = 0 if beam in places else 2
@@ -140,12 +115,13 @@ def _shown_at_first(path: str, main: str, beam: str | None) -> bool:
     if places[:1] == ["further_tests"]:
         return beam in places and name == main.split("/")[-1]
     if not places:
-        return FACTS.get(name, ("", "", False))[2]
+        return name in SHOWN
     return (beam in places and name not in SIDE_VIEWS) or name == main.split("/")[-1]
 
 
 def _better(path: str) -> str | None:
-    return BETTER.get(path.split("/")[-1])
+    name = path.split("/")[-1]
+    return BETTER.get(name) if name in (*SCORES, *FACTS[:2]) else None
 
 
 def _size(beam: str) -> int:

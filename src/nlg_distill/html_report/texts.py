@@ -8,10 +8,10 @@ from typing import Any
 from sacrebleu.metrics.bleu import BLEU
 
 from nlg_distill.errors import UserError
-from nlg_distill.finished import FinishedRun
 from nlg_distill.html_report.block import size
 from nlg_distill.html_report.learning import evenly
 from nlg_distill.html_report.scores import signatures
+from nlg_distill.runs.finished import FinishedRun
 
 
 @dataclass(frozen=True)

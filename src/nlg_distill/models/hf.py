@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nlg_distill.data.batch import SpecialIds
 from nlg_distill.errors import UserError
-from nlg_distill.hugging_face import fingerprint, first_line, read_config
+from nlg_distill.hugging_face import fingerprint, read_config
 from nlg_distill.models import hf_loading, hf_settings, hf_widths
 from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.hf_trial import Axes
@@ -126,31 +126,8 @@ class HFModel(GenerationModel):
             raise UserError("lora.target_modules: leave the output embeddings out")
 
     def _refuse_other_arithmetic(self) -> None:
-        """Lets the output embeddings give large numbers: but for a bias, they must be the logits.
-
-        Other models scale or squash them.
-        """
-
-        def large(logits: Tensor) -> Tensor:
-            return torch.linspace(-90, 90, logits.numel()).view_as(logits).to(logits)
-
-        head = self.inner.get_output_embeddings()
-        hook = head.register_forward_hook(lambda head, given, logits: large(logits))
-        try:
-            logits: Tensor = self.inner(**self._example()).logits
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{self.inner.config.model_type} with these settings cannot read a text "
-                f"({first_line(error)}): correct its config"
-            ) from error
-        finally:
-            hook.remove()
-        expected, extra = large(logits), self._extra_bias
-        if not torch.allclose(logits, expected if extra is None else expected + extra):
-            raise UserError(
-                f"{self.inner.config.model_type} does more to its logits than a linear map, which "
-                f"this project cannot do after it: choose another model"
-            )
+        """Refuses a model whose logits would be others here."""
+        hf_loading.refuse_other_arithmetic(self.inner, self._example(), self._extra_bias)
 
     @abstractmethod
     def _example(self) -> dict[str, Tensor]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from safetensors import safe_open
+from torch import Tensor
 
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import OPENING, first_line, library, place
@@ -129,6 +131,44 @@ def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:
             f"such as {missing[0]}: it is a checkpoint of another model"
         )
     return model
+
+
+def refuse_other_arithmetic(
+    network: Any, example: Mapping[str, Tensor], bias: Float[Tensor, "1 rows"] | None
+) -> None:
+    """Lets the output embeddings give large numbers: but for a bias, they must be the logits.
+
+    Other models scale or squash them.
+
+    Args:
+        network: of transformers, in eval mode.
+        example: what it is to read, a few tokens.
+        bias: what it adds to its logits.
+
+    Raises:
+        UserError: if its logits are others, or it cannot read the example.
+    """
+
+    def large(logits: Tensor) -> Tensor:
+        return torch.linspace(-90, 90, logits.numel()).view_as(logits).to(logits)
+
+    head = network.get_output_embeddings()
+    hook = head.register_forward_hook(lambda head, given, logits: large(logits))
+    try:
+        logits: Tensor = network(**example).logits
+    except (RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{network.config.model_type} with these settings cannot read a text "
+            f"({first_line(error)}): correct its config"
+        ) from error
+    finally:
+        hook.remove()
+    expected = large(logits)
+    if not torch.allclose(logits, expected if bias is None else expected + bias):
+        raise UserError(
+            f"{network.config.model_type} does more to its logits than a linear map, which this "
+            f"project cannot do after it: choose another model"
+        )
 
 
 def freeze_computed(network: Any) -> list[str]:

@@ -10,15 +10,12 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from nlg_distill.parts import Part
-from nlg_distill.table_spec import Column
-from nlg_distill.tables import Table
+from nlg_distill.tables.parts import Part
+from nlg_distill.tables.spec import Column
+from nlg_distill.tables.table import Table
 from nlg_distill.tracking.subject import Subject
 from nlg_distill.tracking.wandb_artifacts import artifact_of, use
 from nlg_distill.tracking.wandb_run import TolerantWandb
-
-FILES = ("table.md", "table.csv", "table.json")
-
 
 def log_table(table: Table, name: str, cfg: DictConfig, folder: Path) -> None:
     """Tells W&B of a table, if that is the logger: its cells, its runs, and what it is made of.
@@ -94,6 +91,6 @@ def _link(run: Any, table: Table, written: Path, upload_models: bool) -> None:
     for path in sorted({made.artifact for made in runs}):
         use(run, artifact_of(Path(path), upload_models))
     artifact = wandb.Artifact(f"table-{written.name}", "table")
-    for file in FILES:
-        artifact.add_file(str((written / file).absolute()), file, policy="immutable")
+    for file in sorted(written.iterdir()):
+        artifact.add_file(str(file.absolute()), file.name, policy="immutable")
     run.log_artifact(artifact)

@@ -11,17 +11,17 @@ from rich.console import Console
 
 from nlg_distill.config import CONF, check, compose
 from nlg_distill.errors import UserError
-from nlg_distill.parts import Part, Run, known, lookup
 from nlg_distill.rehearsal import rehearse
-from nlg_distill.significance import compare_rows
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.scores import result_paths
 from nlg_distill.store import Store, metadata
-from nlg_distill.table_spec import Row, TableSpec, load_spec
-from nlg_distill.tables import Table
+from nlg_distill.tables.parts import Part, Run, known, lookup
+from nlg_distill.tables.significance import compare_rows
+from nlg_distill.tables.spec import Row, TableSpec, load_spec
+from nlg_distill.tables.table import Table
+from nlg_distill.tables.workers import Job, PlannedRun, jobs_of, work_off
 from nlg_distill.tasks import Task
 from nlg_distill.tracking.wandb_table import log_table
-from nlg_distill.workers import Job, PlannedRun, jobs_of, work_off
 
 console = Console()
 

@@ -1,8 +1,8 @@
 """Sweeps: what Hydra's launchers and sweepers leave to the program that they start.
 
-`train.py -m` hands each job to a launcher, in this process or in another. A job that fails is
-written down in its folder and does not stop the others; the program that was started tells of it
-at the end.
+`train.py -m` hands each job to a launcher, in this process or in another. A job that fails
+says so in its folder's `state.json` and does not stop the others; the program that was started
+tells of it at the end.
 """
 
 import logging
@@ -22,9 +22,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from nlg_distill.errors import UserError, explained, sentence
+from nlg_distill.errors import UserError, described, explained, sentence
 
-FAILED = "failed.txt"
 LOG = "train.log"
 log = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def prepare(config: DictConfig) -> None:
     with open_dict(config.hydra):
         share_cores(launcher, _threads(config), os.cpu_count() or 1)
         if "n_trials" in config.hydra.sweeper:
-            from nlg_distill.studies import resume
+            from nlg_distill.sweeps.studies import resume
 
             resume(config)
         folder = str(config.hydra.sweep.dir).replace("'", r"\'")
@@ -142,16 +141,13 @@ def kept_apart(hydra_cfg: HydraConf) -> Iterator[None]:
         yield
         return
     folder = Path(hydra_cfg.runtime.output_dir)
-    (folder / FAILED).unlink(missing_ok=True)
     alone = SweepWatch.folder is not None  # this is the process that was started
     try:
         with nullcontext() if alone else _printing_to(folder / LOG):
             yield
     except Exception as error:
-        said = sentence(error)
-        text = said or f"{type(error).__name__}: {error}"
-        (folder / FAILED).write_text(text + "\n", encoding="utf-8")
-        log.error("%s failed: %s", folder.name, text, exc_info=said is None)
+        unforeseen = sentence(error) is None
+        log.error("%s failed: %s", folder.name, described(error), exc_info=unforeseen)
     else:
         log.info("%s is done", folder.name)
 
@@ -189,7 +185,7 @@ def reported() -> Iterator[None]:
     except Exception as error:
         if found := _failures():
             if sentence(error) is None:
-                found.append(f"The sweep itself ended with {type(error).__name__}: {error}")
+                found.append(f"The sweep itself ended with {described(error)}")
             raise UserError("\n".join(found)) from error
         raise
     if found := _failures():
@@ -200,13 +196,15 @@ def _failures() -> list[str]:
     """What is said of a sweep whose jobs did not all end well; nothing if they did."""
     if SweepWatch.folder is None:
         return []  # no sweep
+    from nlg_distill.runs.state import read_state  # with what --help can do without
+
     jobs = sorted(path.parent for path in SweepWatch.folder.rglob(".hydra"))
     failed = [job for job in jobs if not (job / "result.json").is_file()]
     if not failed:
         return []
     lines = [f"{len(failed)} of the {len(jobs)} jobs that were begun failed:"]
     for job in failed:
-        reason = job / FAILED
-        said = reason.read_text(encoding="utf-8").strip() if reason.is_file() else "it was killed"
-        lines.append(f"- {job.name}: {said}\n  Its log is {job / LOG}")
+        state = read_state(job)
+        said = state.error if state is not None else ""
+        lines.append(f"- {job.name}: {said or 'it was killed'}\n  Its log is {job / LOG}")
     return [*lines, "The same command goes on with what is missing."]

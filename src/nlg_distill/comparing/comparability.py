@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from nlg_distill.grouping import TEST_SET, ComparedRun, Group
-from nlg_distill.parts import SECONDS, known
+from nlg_distill.runs.grouping import TEST_SET, ComparedRun, Group
+from nlg_distill.tables.parts import SECONDS, known
 
 ON_MACHINE = (
     *("training_seconds", SECONDS, "teacher_seconds", "seconds_with_teachers"),

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nlg_distill.parts import Part, known
-from nlg_distill.published import Published, PublishedColumn
-from nlg_distill.resampling import RESAMPLES, SEED, TRIALS, Tests
-from nlg_distill.table_spec import Column, TableSpec
-from nlg_distill.verdicts import Judged, judge, welch
+from nlg_distill.tables.parts import Part, known
+from nlg_distill.tables.published import Published, PublishedColumn
+from nlg_distill.tables.resampling import RESAMPLES, SEED, TRIALS, Tests
+from nlg_distill.tables.spec import Column, TableSpec
+from nlg_distill.tables.verdicts import Judged, judge, welch
 
 SIGNIFICANT = "†"
 

@@ -6,7 +6,7 @@ from math import isfinite, nan
 from statistics import fmean, stdev
 from typing import Any
 
-from nlg_distill.table_spec import Column
+from nlg_distill.tables.spec import Column
 
 SECONDS = "total_training_seconds"
 
@@ -90,7 +90,7 @@ class Part:
         return lines
 
 
-def deviation(values: Sequence[float]) -> float:
+def deviation(values: Sequence[float | int]) -> float:
     """The sample standard deviation; NaN if a run diverged."""
     return stdev(values) if all(map(isfinite, values)) else nan
 

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from nlg_distill.config import compose
-from nlg_distill.errors import UserError
-from nlg_distill.processes import Processes
+from nlg_distill.errors import UserError, described
 from nlg_distill.progress import PROGRESS_FILE_VARIABLE, progress_columns
 from nlg_distill.stages.plan import Plan
 from nlg_distill.store import Stage, Store
+from nlg_distill.tables.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _attempt(job: Job, folder: Path, status: str) -> None:
             traceback.print_exc(file=log)
         if isinstance(error, UserError):
             raise
-        raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        raise RuntimeError(described(error)) from None
 
 
 def _work(job: Job, folder: Path, status: str) -> None:

@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nlg_distill.comparison import Cell, Comparison
-from nlg_distill.comparison_notes import notes, warnings
-from nlg_distill.table_spec import Column
+from nlg_distill.comparing.comparison import Cell, Comparison
+from nlg_distill.comparing.notes import notes, warnings
+from nlg_distill.tables.spec import Column
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nlg_distill.errors import UserError
-from nlg_distill.published import Published
+from nlg_distill.tables.published import Published
 
 BEST_STUDENT = "best student"
 

@@ -13,13 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from nlg_distill.comparison import better, column_of, main_metric, metrics_of, require_metric
+from nlg_distill.comparing.comparison import (
+    better,
+    column_of,
+    main_metric,
+    metrics_of,
+    require_metric,
+)
 from nlg_distill.errors import UserError
-from nlg_distill.finished import FinishedRun, finished_runs
-from nlg_distill.grouping import ComparedRun
-from nlg_distill.parts import SECONDS, known, lookup
-from nlg_distill.run_settings import Settings, require_key, short_names
-from nlg_distill.run_state import FILENAME, STATUSES, RunState, read_state
+from nlg_distill.runs.finished import FinishedRun, finished_runs
+from nlg_distill.runs.grouping import ComparedRun
+from nlg_distill.runs.settings import Settings, require_key, short_names
+from nlg_distill.runs.state import FILENAME, STATUSES, RunState, read_state
+from nlg_distill.tables.parts import SECONDS, known, lookup
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import Literal
 
-Direction = Literal["min", "max"]
+from nlg_distill.runs.metric_facts import Direction
 
 
 def on_front(

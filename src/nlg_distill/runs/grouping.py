@@ -9,11 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nlg_distill.costs import teacher_work
-from nlg_distill.finished import FinishedRun, finished_runs
-from nlg_distill.run_settings import ABSENT, Settings, leaves, require_key, short_names
+from nlg_distill.runs.costs import teacher_work
+from nlg_distill.runs.finished import FinishedRun, finished_runs
+from nlg_distill.runs.settings import ABSENT, Settings, leaves, require_key, short_names
 
 NO_MATTER = ("paths", "logger", "seed", "teacher_seed")  # a student's teacher_seed matters
+OF_STUDENTS = ("student_model", "student_training", "loss", "init")  # no part of a teacher
 TRAINER = ("precision", "devices", "accelerator")  # of the trainer, what changes a result or a cost
 TEST_SET = "test set"
 
@@ -66,9 +67,11 @@ class ComparedRun:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """The settings that make a row, by their keys: all that a result or its cost depends on."""
-        config = {k: v for k, v in self.run.config.items() if k not in NO_MATTER}
+        teaches = self.result["stage"] == "teacher"
+        unused = {*NO_MATTER, *(OF_STUDENTS if teaches else ())}
+        config = {k: v for k, v in self.run.config.items() if k not in unused}
         config["trainer"] = {k: v for k, v in config["trainer"].items() if k in TRAINER}
-        if self.result["stage"] == "student":
+        if not teaches:
             config["teacher_seed"] = self.run.config["teacher_seed"]
         found = leaves(config)
         return {**found, TEST_SET: self.test_set, "corpus": self.result["artifacts"]["corpus"]}

@@ -23,10 +23,10 @@ from sacrebleu.metrics.base import Metric as SacrebleuMetric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from nlg_distill.parts import Run
-from nlg_distill.resampling import Numbers, PairedTests, RowTest, System, Tests
 from nlg_distill.stages.scores import read_texts
-from nlg_distill.table_spec import TableSpec
+from nlg_distill.tables.parts import Run
+from nlg_distill.tables.resampling import Numbers, PairedTests, RowTest, System, Tests
+from nlg_distill.tables.spec import TableSpec
 from nlg_distill.tasks import TRANSLATION, Metric, Task
 from nlg_distill.text_metrics import bleu, chrf, rouge, sari
 

@@ -8,19 +8,20 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from nlg_distill.parts import SECONDS, Part, Run, known, lookup
-from nlg_distill.resampling import LEVEL, Tests
-from nlg_distill.sections import (
+from nlg_distill.runs.metric_facts import how_written
+from nlg_distill.store import write_json
+from nlg_distill.tables.parts import SECONDS, Part, Run, known, lookup
+from nlg_distill.tables.resampling import LEVEL, Tests
+from nlg_distill.tables.sections import (
     SIGNIFICANT,
     Section,
     findings,
     shape_sections,
     significance_sections,
 )
-from nlg_distill.store import write_json
-from nlg_distill.table_spec import BEST_STUDENT, Claim, Column, TableSpec
+from nlg_distill.tables.spec import BEST_STUDENT, Claim, Column, TableSpec
 
-__all__ = ["COST", "EQUAL_TIME", "Part", "Run", "Table", "how_written", "known", "lookup"]
+__all__ = ["COST", "EQUAL_TIME", "Part", "Run", "Table", "known", "lookup"]
 EQUAL_TIME = "At equal training time"
 COST = (
     Column("parameters", "parameters", ",.0f", fixed=True),
@@ -29,25 +30,6 @@ COST = (
     Column("words/s K=5", "beam_5/source_words_per_second", ",.0f"),
     Column("s trained", SECONDS, ",.0f"),
 )
-WRITTEN = {  # by a metric's name: how it is called, and how its number is written
-    "bleu": ("BLEU", ".1f"),
-    "chrf": ("chrF", ".1f"),
-    "rouge": ("ROUGE", ".1f"),
-    "rouge_1": ("ROUGE-1", ".1f"),
-    "rouge_2": ("ROUGE-2", ".1f"),
-    "rouge_l": ("ROUGE-L", ".1f"),
-    "sari": ("SARI", ".1f"),
-    "distinct_1": ("distinct-1", ".1%"),
-    "distinct_2": ("distinct-2", ".1%"),
-    "length_ratio": ("length ratio", ".2f"),
-    "repetition": ("repetition", ".1%"),
-    "source_words_per_second": ("source words/s", ",.0f"),
-}
-
-
-def how_written(metric: str) -> tuple[str, str]:
-    """A metric's name for readers, and the format of its number."""
-    return WRITTEN.get(metric, (metric.replace("_", " "), ".4g"))
 
 
 @dataclass

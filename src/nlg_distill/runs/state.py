@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from nlg_distill.errors import UserError
+from nlg_distill.errors import UserError, described
 from nlg_distill.store import write_json
 
 FILENAME = "state.json"
@@ -60,7 +60,7 @@ def state_kept(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        facts["error"] = _sentence(error)
+        facts["error"] = " ".join(described(error).split())
         raise
     finally:
         over.set()
@@ -142,14 +142,6 @@ def _touch(path: Path, over: threading.Event) -> None:
     while not over.wait(TOUCHED_EVERY):
         with suppress(OSError):  # a disk of a network may be away for a while
             os.utime(path)
-
-
-def _sentence(error: Exception) -> str:
-    """What went wrong, in one line."""
-    said = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return said
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _write(folder: Path, facts: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 
 from nlg_distill.errors import UserError
-from nlg_distill.pareto import Direction
+from nlg_distill.runs.metric_facts import Direction
 
 WIDTH, HEIGHT = 800.0, 520.0
 LEFT, RIGHT, TOP, BOTTOM = 70.0, 780.0, 50.0, 430.0

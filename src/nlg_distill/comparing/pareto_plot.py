@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from nlg_distill.comparison import Comparison, better
-from nlg_distill.comparison_notes import warnings
+from nlg_distill.comparing.comparison import Comparison, better
+from nlg_distill.comparing.notes import warnings
+from nlg_distill.comparing.pareto import on_front
+from nlg_distill.comparing.pareto_svg import BOTTOM, LEFT, RIGHT, TOP, Point, axis, draw
 from nlg_distill.errors import UserError
-from nlg_distill.pareto import on_front
-from nlg_distill.pareto_svg import BOTTOM, LEFT, RIGHT, TOP, Point, axis, draw
-from nlg_distill.table_spec import Column
+from nlg_distill.tables.spec import Column
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from nlg_distill.comparability import signature
-from nlg_distill.comparison import Comparison
-from nlg_distill.grouping import Group
-from nlg_distill.parts import SECONDS
-from nlg_distill.tables import how_written
+from nlg_distill.comparing.comparability import signature
+from nlg_distill.comparing.comparison import Comparison
+from nlg_distill.runs.grouping import Group
+from nlg_distill.runs.metric_facts import how_written
+from nlg_distill.tables.parts import SECONDS
 
 
 def warnings(comparison: Comparison) -> list[str]:

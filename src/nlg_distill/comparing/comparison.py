@@ -5,15 +5,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 from statistics import fmean
-from typing import Any
 
-from nlg_distill.comparability import differing
+from nlg_distill.comparing.comparability import differing
 from nlg_distill.errors import UserError
-from nlg_distill.grouping import ComparedRun, Group
-from nlg_distill.pareto import Direction
-from nlg_distill.parts import SECONDS, deviation, known, lookup
-from nlg_distill.table_spec import BLEU, OTHER_QUALITY, Column
-from nlg_distill.tables import COST, how_written
+from nlg_distill.runs.grouping import ComparedRun, Group
+from nlg_distill.runs.metric_facts import BETTER, Direction, how_written, numbers
+from nlg_distill.tables.parts import SECONDS, deviation, known, lookup
+from nlg_distill.tables.spec import BLEU, OTHER_QUALITY, Column
+from nlg_distill.tables.table import COST
 
 TEACHER_COSTS = (
     Column("s of teachers", "teacher_seconds", ",.0f", fixed=True),
@@ -22,14 +21,7 @@ TEACHER_COSTS = (
 )
 COLUMNS = {c.metric: c for c in (*BLEU, *OTHER_QUALITY, *COST, *TEACHER_COSTS) if not c.difference}
 COSTS = ("parameters", SECONDS, "teacher_seconds", "peak_megabytes")
-BETTER: Mapping[str, Direction] = {
-    **dict.fromkeys(("bleu", "chrf", "rouge", "rouge_1", "rouge_2", "rouge_l", "sari"), "max"),
-    **dict.fromkeys(("distinct_1", "distinct_2", "source_words_per_second"), "max"),
-    **dict.fromkeys(("perplexity", "bits_per_byte", "megabytes", "training_seconds"), "min"),
-    **dict.fromkeys((*COSTS, "seconds_with_teachers"), "min"),
-}
 DESCRIBES = ("length_ratio", "repetition", "source_words_per_second")  # no score of a task
-NO_METRICS = ("seed", "decoding", "packages")
 
 
 @dataclass(frozen=True)
@@ -175,19 +167,7 @@ def require_metric(metric: str, there: Sequence[str]) -> None:
 
 def metrics_of(runs: Sequence[ComparedRun]) -> list[str]:
     """The paths of all numbers that there are."""
-    return list(dict.fromkeys(path for run in runs for path in _numbers(run.metrics)))
-
-
-def _numbers(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key, value in values.items():
-        if not prefix and key in NO_METRICS:
-            continue
-        if isinstance(value, Mapping):
-            found += _numbers(value, f"{prefix}{key}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append(f"{prefix}{key}")
-    return found
+    return list(dict.fromkeys(path for run in runs for path in numbers(run.metrics)))
 
 
 def usual_metrics(runs: Sequence[ComparedRun]) -> list[str]:

@@ -4,13 +4,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nlg_distill.comparison import Comparison, compare, main_metric
-from nlg_distill.comparison_notes import warnings
+from nlg_distill.comparing.comparison import Comparison, compare, main_metric
+from nlg_distill.comparing.formats import ENDINGS, FORMATS
+from nlg_distill.comparing.notes import warnings
+from nlg_distill.comparing.pareto_plot import plot
 from nlg_distill.errors import UserError
-from nlg_distill.formats import ENDINGS, FORMATS
-from nlg_distill.grouping import compared_runs, grouped
-from nlg_distill.listing import unfinished
-from nlg_distill.pareto_plot import plot
+from nlg_distill.runs.grouping import compared_runs, grouped
+from nlg_distill.runs.listing import unfinished
 
 
 def write_table(

@@ -37,10 +37,10 @@ from enum import StrEnum
 from math import isfinite, sqrt
 from statistics import fmean, variance
 
-from nlg_distill.parts import Part, known
-from nlg_distill.published import Published, PublishedColumn
-from nlg_distill.resampling import LEVEL, Tests
-from nlg_distill.table_spec import TableSpec
+from nlg_distill.tables.parts import Part, known
+from nlg_distill.tables.published import Published, PublishedColumn
+from nlg_distill.tables.resampling import LEVEL, Tests
+from nlg_distill.tables.spec import TableSpec
 
 
 class Agreement(StrEnum):

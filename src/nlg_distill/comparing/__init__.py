@@ -1,0 +1,1 @@
+"""Any finished runs beside each other: tables of them, and their Pareto fronts."""

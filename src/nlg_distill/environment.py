@@ -1,0 +1,34 @@
+"""What an artifact is made with beside its config: versions, commit, machine."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("nlg-distill", "torch", "lightning", "sentencepiece", "sacrebleu")
+FACTS = ("packages", "python", "git_commit", "machine")
+
+
+def environment() -> dict[str, Any]:
+    """The `FACTS` of this process."""
+    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    facts = (
+        {name: importlib.metadata.version(name) for name in PACKAGES},
+        platform.python_version(),
+        f"{commit}-dirty" if changes else commit or None,
+        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+    )
+    return dict(zip(FACTS, facts, strict=True))
+
+
+def _git(*command: str) -> str:
+    """What git says about the folder of this code; nothing without git, or in no repository."""
+    if shutil.which("git") is None:
+        return ""
+    done = subprocess.run(
+        ["git", *command], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip()

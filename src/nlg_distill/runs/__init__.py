@@ -1,0 +1,1 @@
+"""Finished and running runs: their state, their settings, and which of them are one row."""

@@ -1,0 +1,1 @@
+"""Sweeps: Hydra's, Optuna's and those of Weights & Biases."""

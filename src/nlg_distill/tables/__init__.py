@@ -1,0 +1,1 @@
+"""Tables as data: their rows are made, tested, and judged beside published numbers."""
