@@ -17,6 +17,7 @@ from nlg_distill.tracking.subject import Subject
 from nlg_distill.tracking.wandb_artifacts import artifact_of, use
 from nlg_distill.tracking.wandb_run import TolerantWandb
 
+
 def log_table(table: Table, name: str, cfg: DictConfig, folder: Path) -> None:
     """Tells W&B of a table, if that is the logger: its cells, its runs, and what it is made of.
 
