@@ -83,11 +83,11 @@ def leave_run(
     leave_artifact(store, "tokenizer/k0", {"corpus": f"corpus/{corpus}"}, 3.0)
     text = {"corpus": f"corpus/{corpus}", "tokenizer": "tokenizer/k0"}
     teacher = {"teacher": "teacher/t0"}
-    leave_artifact(store, "teacher/t0", text, 99.0, training={"training_seconds": 50.0})
+    leave_artifact(store, "teacher/t0", text, 9.0, training={"training_seconds": 50.0})
     model = "teacher/t0" if teaches else f"student/{folder}"
     if not teaches:
         training = {"training_seconds": 10.0 + seed}
-        leave_artifact(store, model, {**text, **teacher}, 99.0, training=training)
+        leave_artifact(store, model, {**text, **teacher}, 9.0, training=training)
     leave_curves(store / model, curves or {})
     parents = {**text, "model": model, **({} if teaches else teacher)}
     leave_artifact(store, f"scores/{folder}", parents, 4.0)
@@ -129,6 +129,7 @@ def leave_run(
         "seed": seed,
         "teacher_seed": 1,
         "name": name,
+        "trainer": {"_target_": "lightning.Trainer", "precision": "32"},
         **(config or {}),
     }
     run = home / "runs" / folder

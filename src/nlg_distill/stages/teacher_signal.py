@@ -21,7 +21,7 @@ from nlg_distill.data.batch import Example, SpecialIds
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.data.tokenizer import Tokenizer
-from nlg_distill.progress import progress
+from nlg_distill.progress import Bar, progress
 from nlg_distill.session import Session
 from nlg_distill.stages.models import autocast
 from nlg_distill.stages.sources import open_for_text
@@ -102,9 +102,10 @@ def write_shards(
         for begin in range(0, len(examples), shard_examples):
             number, members = begin // shard_examples, examples[begin : begin + shard_examples]
             with _shard(out, number, members, mode, wait) as records:
-                if records is not None:
-                    _fill(records, number, members, source, special, mode, device)
-            bar.advance(len(members))
+                if records is None:
+                    bar.advance(len(members))
+                else:
+                    _fill(records, number, members, source, special, mode, device, bar)
 
 
 @contextmanager
@@ -140,6 +141,7 @@ def _fill(
     special: SpecialIds,
     mode: Mode,
     device: torch.device,
+    bar: Bar,
 ) -> None:
     """Fills a shard; what is drawn depends on its number alone, not on who makes it."""
     generator = torch.Generator(device).manual_seed(number)
@@ -153,6 +155,7 @@ def _fill(
         for example_id, part in zip(batch.example_ids.tolist(), made, strict=True):
             begin = begins[example_id - first]
             records[begin : begin + len(part)] = part
+        bar.advance(len(lengths))
 
 
 def _training_text(
