@@ -124,7 +124,7 @@ def test_tab_and_enter_sort_the_table(reader):
     from selenium.webdriver.common.keys import Keys
 
     before = rows(reader)
-    assert before == ["teacher", "baseline", "word_kd loss=[nll,forward_kl]"]
+    assert before == ["teacher", "baseline", "word_kd"]
     for _ in range(40):
         reader.press(Keys.TAB)
         if reader.driver.switch_to.active_element.text.startswith("PPL"):
@@ -132,10 +132,10 @@ def test_tab_and_enter_sort_the_table(reader):
     else:
         pytest.fail("Tab does not come to the heading")
     reader.press(Keys.ENTER)
-    assert rows(reader) == ["teacher", "word_kd loss=[nll,forward_kl]", "baseline"]
+    assert rows(reader) == ["teacher", "word_kd", "baseline"]
     assert reader.driver.switch_to.active_element.text.startswith("PPL")
     reader.press(Keys.ENTER)
-    assert rows(reader) == ["baseline", "word_kd loss=[nll,forward_kl]", "teacher"]
+    assert rows(reader) == ["baseline", "word_kd", "teacher"]
     assert reader.texts("th[aria-sort=descending]") == ["PPL ↓"]
 
 
@@ -221,7 +221,7 @@ def test_groups_that_none_beats_are_filled(reader):
     filled = {label.split(":")[0]: best for label, best in points}
     assert filled == {
         "teacher (teacher)": True,
-        "word_kd loss=[nll,forward_kl]": True,
+        "word_kd": True,
         "baseline": False,
     }
     reader.choose("Quality", "PPL")
@@ -263,7 +263,7 @@ def test_words_that_the_gold_text_lacks_are_marked(reader):
 
 def test_settings_that_differ_between_two_runs(reader):
     reader.choose("One run", "baseline, seed 1")
-    reader.choose("Another run", "word_kd loss=[nll,forward_kl], seed 2")
+    reader.choose("Another run", "word_kd, seed 2")
     names = reader.texts("#settings tbody th")
     assert names == ["loss.forward_kl.weight", "name", "seed"]
     assert reader.texts("#settings tbody tr:first-child td") == ["not there", "1"]
