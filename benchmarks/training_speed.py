@@ -18,6 +18,7 @@ def bare_training(overrides, steps, warm_up=WARM_UP):
     from nlg_distill.data.batching import TokenBatchSampler
     from nlg_distill.data.datamodule import BatchDataset
     from nlg_distill.losses import nll
+    from nlg_distill.precision import autocast, cpu_precision
 
     _, training, tokenizer, examples, model = prepare(overrides)
     optimizer = training.optimizer(model.parameters())
@@ -28,7 +29,7 @@ def bare_training(overrides, steps, warm_up=WARM_UP):
         if number == warm_up:
             begin = time.perf_counter()
         batch = dataset[indices]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(cpu_precision(), torch.device("cpu")):
             loss = nll(model(batch).logits, batch.labels).sum() / batch.num_target_tokens
         optimizer.zero_grad()
         loss.backward()

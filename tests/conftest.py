@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from nlg_distill.data.batch import Example, SpecialIds
 from nlg_distill.models import LSTMEncoderDecoder
+from nlg_distill.precision import cpu_precision
 
 SPECIAL = SpecialIds(pad=0, begin=1, end=2)
 torch.set_num_threads(1)  # toy models are slower on several, much slower beside other work
@@ -24,6 +25,12 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
+
+
+OTHER_PRECISION = "32-true" if cpu_precision() == "bf16-mixed" else "bf16-mixed"
+needs_bfloat16 = pytest.mark.skipif(
+    OTHER_PRECISION == "bf16-mixed", reason="this CPU has no instructions for bfloat16"
+)
 
 
 @pytest.fixture

@@ -39,6 +39,8 @@ def weights(home, result):
         ((44, 36), [BOTH]),
         ((36, 44), [BOTH, "teacher=ensemble", "teacher.seeds=[1,2]"]),
         ((36, 44), ["loss=[nll,span_kl]", "targets=teacher_beam"]),
+        ((36, 44), ["loss=[nll,forward_kl,sampled_kl]"]),
+        ((44, 36), ["loss=[nll,sampled_kl]", "teacher=cached", "teacher.mode=samples"]),
         (
             (36, 44),
             [BOTH, "model@student_model=gpt_tiny", "+wrapper@loss.span_kl=cosine_anneal"],
@@ -107,16 +109,23 @@ def test_texts_beyond_the_teachers_context_are_refused_before_the_first_step(hom
         train([*ours, *teacher], home / "runs" / "short")
 
 
-def test_a_cache_of_spans_stands_for_the_live_teacher(home, monkeypatch):
+@pytest.mark.parametrize(
+    ("loss", "stored"),
+    [
+        ("span_kl", ["teacher=cached_spans"]),
+        ("forward_kl", ["teacher=cached", "teacher.k=44", "teacher.quantised=false"]),
+    ],
+)
+def test_a_cache_stands_for_the_live_teacher(home, monkeypatch, loss, stored):
     """The same weights, and the second student needs no teacher, its tokens or its texts."""
     plain = ["trainer.precision=32-true", "student_training.schedule.warmup_steps=1"]
     sgd = ["_target_=torch.optim.SGD", "lr=1.0", "weight_decay=0"]
     plain += [f"student_training.optimizer.{setting}" for setting in sgd]
     plain += ["~student_training.optimizer.betas"]
-    overrides = [*settings(home), *OWN, "loss=[nll,span_kl]", *plain]
-    live = train(overrides, home / "runs" / "live")
-    cached = train([*overrides, "teacher=cached_spans"], home / "runs" / "cached")
-    baseline = train([*overrides, "loss=[nll]"], home / "runs" / "nll")
+    overrides = [*settings(home), *OWN, f"loss=[nll,{loss}]", *plain]
+    live = train(overrides, home / "runs" / f"live_{loss}")
+    cached = train([*overrides, *stored], home / "runs" / f"cached_{loss}")
+    baseline = train([*overrides, "loss=[nll]"], home / "runs" / f"nll_{loss}")
     assert live["artifacts"]["model"] != cached["artifacts"]["model"]
     expected, other = weights(home, live), weights(home, baseline)
     torch.testing.assert_close(weights(home, cached), expected, rtol=0, atol=1e-5)
@@ -127,5 +136,5 @@ def test_a_cache_of_spans_stands_for_the_live_teacher(home, monkeypatch):
 
     monkeypatch.setattr(LiveTeacher, "__call__", forbidden)
     monkeypatch.setattr(AlignedTeacher, "__call__", forbidden)
-    again = train([*overrides, "teacher=cached_spans", "seed=2"], home / "runs" / "again")
+    again = train([*overrides, *stored, "seed=2"], home / "runs" / f"again_{loss}")
     assert again["trained_now"]

@@ -72,24 +72,32 @@ def test_the_mean_gap_is_that_of_the_texts_and_turns_where_the_student_wrote_the
     for authors, sign in ((Author.TEACHER, 1), (Author.STUDENT, -1)):
         adaptive = term(momentum=0.75)
         per_token(adaptive, authors)
-        adaptive.end_step(1.0)
+        adaptive.end_step(1.0, torch.clone)
         assert adaptive.mean_gap.item() == pytest.approx(sign * mean, abs=1e-6)
         per_token(adaptive, Author.STUDENT)
-        adaptive.end_step(1.0)
+        adaptive.end_step(1.0, torch.clone)
         assert adaptive.mean_gap.item() == pytest.approx((0.75 * sign - 0.25) * mean, abs=1e-6)
+
+
+def test_the_mean_gap_is_that_of_the_texts_of_all_ranks():
+    adaptive, others = term(), torch.tensor([0.9, 3.0])  # the sum of three gaps
+    per_token(adaptive)
+    adaptive.end_step(1.0, lambda here: here + others)
+    mean = (sum(gaps_by_hand()) + 0.9) / (len(LABELS) + 3)
+    assert adaptive.mean_gap.item() == pytest.approx(mean, abs=1e-6)
 
 
 def test_texts_that_the_term_does_not_count_do_not_move_the_mean():
     adaptive = term(written_by="teacher")
     per_token(adaptive, Author.STUDENT)
-    adaptive.end_step(0.0)
+    adaptive.end_step(0.0, torch.clone)
     assert adaptive.mean_gap.isnan()
 
 
 def test_an_evaluation_does_not_move_the_mean():
     adaptive = term().eval()
     per_token(adaptive)
-    adaptive.end_step(0.0)
+    adaptive.end_step(0.0, torch.clone)
     assert adaptive.mean_gap.isnan()
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import OTHER_PRECISION
 from sacrebleu import corpus_bleu
 from test_run import settings, write_corpus
 from typer.testing import CliRunner
@@ -75,7 +76,7 @@ def test_the_text_is_made_of_the_corpus_and_the_file_alone(home, tmp_path):
     assert [s.name for s in stages].count("teacher") == 0
     text = teacher_text(overrides)
     assert set(text.parents) == {"corpus"}
-    others = {"seed": 5, "data.tokenizer.vocab_size": 40, "trainer.precision": "32-true"}
+    others = {"seed": 5, "data.tokenizer.vocab_size": 40, "trainer.precision": OTHER_PRECISION}
     assert teacher_text(from_file(home, **others)).key == text.key
     again = tmp_path / "answers.txt"
     again.write_text((home / "answers.txt").read_text())

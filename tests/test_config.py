@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import OTHER_PRECISION
 from hf_checkpoints import make_gguf, make_whole, quantisable
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -317,7 +318,7 @@ def test_the_teacher_does_not_depend_on_the_student():
 @pytest.mark.parametrize(
     ("override", "stages"),
     [
-        ("trainer.precision=32-true", {"teacher", "teacher_text", "student", "scores"}),
+        (f"trainer.precision={OTHER_PRECISION}", {"teacher", "teacher_text", "student", "scores"}),
         ("trainer.devices=2", {"teacher", "student"}),
         ("data.splitting.seed=9", {"corpus"}),
         ("data.cleaning.max_words=9", {"corpus"}),

@@ -9,6 +9,7 @@ from conftest import FAMILIES, SPECIAL, toy_examples, toy_model, toy_structure
 
 from nlg_distill.data.batch import Example, collate
 from nlg_distill.decoding import LengthLimit, beam_search, greedy_search, sample
+from nlg_distill.distributions import sharpened
 from nlg_distill.errors import UserError
 
 VOCAB = 5  # three special tokens and two words
@@ -222,6 +223,14 @@ def test_top_k_draws_all_of_the_k_most_probable(model, batch):
     model.projection.bias.copy_(torch.tensor([9.0, 9.0, 0.0, 1.0, 1.1]))
     assert {word for h in draw(model, batch, 100, top_k=2) for word in h.token_ids} == {3, 4}
     assert {word for h in draw(model, batch, 100, top_k=1) for word in h.token_ids} == {4}
+
+
+def test_of_tokens_that_are_as_probable_top_k_keeps_k():
+    equal = torch.zeros(2, 5).index_fill(-1, torch.tensor([0]), -1.0)
+    for k in (1, 3):
+        kept = sharpened(equal, top_k=k)
+        assert (kept.isfinite().sum(dim=-1) == k).all()
+        assert not kept[:, 0].isfinite().any()
 
 
 @torch.no_grad()

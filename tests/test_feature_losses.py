@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import FAMILIES, SPECIAL, toy_examples, toy_structure
+from conftest import FAMILIES, SPECIAL, needs_bfloat16, toy_examples, toy_structure
 from loss_cases import FEATURES, configured
 from torch import nn
 
@@ -117,6 +117,7 @@ def test_a_term_counts_the_texts_of_one_author_at_source_and_target(name, models
     torch.testing.assert_close(value(term, student, teacher, batch), expected)
 
 
+@needs_bfloat16
 def test_half_precision_and_masked_attention_give_finite_gradients(name, models, batch):
     student, teacher = models()
     term = configured(name, teacher_size=12)

@@ -1,6 +1,7 @@
 """Texts that models of transformers write: as long as their context, in the language asked for."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -11,12 +12,13 @@ from hf_checkpoints import CAUSAL, TEXTS, VOCAB, make_checkpoint, make_whole, op
 from nlg_distill.data.batch import Example, SpecialIds, collate
 from nlg_distill.data.hf_tokenizer import Pretrained
 from nlg_distill.decoding import LengthLimit, beam_search, sample
+from nlg_distill.distributions import log_mixture
 from nlg_distill.errors import UserError
 from nlg_distill.losses import nll
 from nlg_distill.models import HFCausal, HFSeq2Seq
 from nlg_distill.stages.models import save_model
 from nlg_distill.stages.tokenizer import SETTINGS
-from nlg_distill.targets.combined import CombinedWriter, mixed
+from nlg_distill.targets.combined import CombinedWriter
 from nlg_distill.teachers.ensemble import EnsembleModel
 from nlg_distill.teachers.vocabulary import CutModel
 
@@ -118,12 +120,12 @@ def test_what_is_drawn_ends_where_the_context_does(both, family):
 @torch.no_grad()
 def test_writers_made_of_several_have_the_room_of_the_narrowest(both):
     narrow, wide, special = both
-    mask = sources(special).source_mask
+    mask, half = sources(special).source_mask, partial(log_mixture, share=0.5)
     parts = torch.tensor([0.5, 0.5])
     for writer in (
         EnsembleModel([wide, narrow], "probabilities", parts),
-        CombinedWriter(narrow, wide, mixed),
-        CombinedWriter(wide, narrow, mixed),
+        CombinedWriter(narrow, wide, half),
+        CombinedWriter(wide, narrow, half),
         CutModel(narrow, VOCAB - 1),
     ):
         assert torch.equal(writer.room(mask), narrow.room(mask))

@@ -22,12 +22,15 @@ from nlg_distill.losses import (
     DivergenceTerm,
     TopKTerm,
     VocabularyTerm,
+    adaptive_kl,
     alpha_beta,
+    decoupled_kl,
     forward_kl,
     jensen_shannon,
     reverse_kl,
     skew_forward_kl,
     skew_reverse_kl,
+    sorted_wasserstein,
     symmetric_kl,
     taid,
     total_variation,
@@ -42,9 +45,11 @@ assert {"forward_kl", "reverse_kl", "jensen_shannon", "total_variation"} <= {*ME
 
 def test_temperature_squares_the_factor():
     """Torchdistill drops tau^2 in one branch; here it is one default-on argument everywhere."""
+    decoupled = partial(decoupled_kl, labels=labels_like(STUDENT), alpha=1.0, beta=8.0)
     for loss in (forward_kl, reverse_kl, jensen_shannon, skew_forward_kl, skew_reverse_kl,
                  symmetric_kl, total_variation, partial(alpha_beta, alpha=0.5, beta=0.5),
-                 partial(taid, t=0.3)):  # fmt: skip
+                 partial(taid, t=0.3), sorted_wasserstein, partial(adaptive_kl, mu=0.5),
+                 decoupled):  # fmt: skip
         softened = loss(STUDENT / 3, TEACHER / 3)
         torch.testing.assert_close(loss(STUDENT, TEACHER, temperature=3.0), 9 * softened)
         plain = loss(STUDENT, TEACHER, temperature=3.0, scale_by_temperature=False)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from loss_cases import batch_of, configured, labels_like, output, sides
 
-from nlg_distill.data.batch import IGNORE_INDEX, Author, Example, SpecialIds, collate
+from nlg_distill.data.batch import Author, Example, SpecialIds, collate
 from nlg_distill.errors import UserError
 from nlg_distill.losses import DivergenceTerm, LabelTerm, Objective, forward_kl, nll
 from nlg_distill.losses.reduce import sum_over_targets
@@ -40,7 +40,11 @@ def test_only_divergences_need_a_teacher():
     label, divergence = LabelTerm(loss=nll), DivergenceTerm(loss=forward_kl)
     assert not Objective({"nll": label}).needs_teacher
     assert Objective({"nll": label, "forward_kl": divergence}).needs_teacher
-    assert IGNORE_INDEX < 0
+
+
+def test_what_is_no_term_is_refused_and_not_left_out():
+    with pytest.raises(UserError, match=r"loss\.mine must be a Term, got a Linear"):
+        Objective({"nll": LabelTerm(loss=nll), "mine": torch.nn.Linear(2, 2)})
 
 
 def test_a_term_counts_the_texts_of_one_author():

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from conftest import SPECIAL, STRUCTURES, toy_examples, toy_model, toy_structure
+from conftest import SPECIAL, STRUCTURES, needs_bfloat16, toy_examples, toy_model, toy_structure
 
 from nlg_distill.data.batch import Example, collate
 from nlg_distill.decoding import LengthLimit, beam_search
@@ -181,6 +181,7 @@ def test_padding_changes_nothing_in_steps(model):
         torch.testing.assert_close(together.logits[row], alone.logits[0])
 
 
+@needs_bfloat16
 def test_half_precision_runs_and_is_near(model, batch):
     exact = model(batch).logits
     with torch.autocast("cpu", dtype=torch.bfloat16):

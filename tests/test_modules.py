@@ -138,6 +138,19 @@ def test_logged_terms_are_per_target_token(batch):
     torch.testing.assert_close(logged["train/loss"], sum(means.values()))
 
 
+def test_what_a_teacher_says_of_some_positions_is_logged_per_position_of_those(batch):
+    module = distillation()
+    plain = module.teacher_signal
+    known = batch.target_mask & (torch.arange(batch.labels.shape[1]) % 2 == 0)
+    module.teacher_signal = lambda given: replace(plain(given), known=known)
+    objective = module.objective
+    values = objective(module.model(batch), module.teacher_signal(batch), batch)
+    train(module, [batch])
+    logged = module.trainer.callback_metrics
+    for name, counted in (("forward_kl", known), ("nll", batch.target_mask)):
+        torch.testing.assert_close(logged[f"train/{name}"], values[name].detach() / counted.sum())
+
+
 class GivenText(Gold):
     beside = frozenset({Author.STUDENT})
 

@@ -8,6 +8,7 @@ from conftest import SPECIAL, toy_examples, toy_model
 
 from nlg_distill.data.batch import IGNORE_INDEX, Author, collate, joined, with_targets
 from nlg_distill.decoding import LengthLimit, greedy_search, sample
+from nlg_distill.distributions import log_mixture
 from nlg_distill.errors import UserError
 from nlg_distill.losses import LinearSchedule, nll
 from nlg_distill.targets import (
@@ -23,7 +24,7 @@ from nlg_distill.targets import (
     TeacherSamples,
     Writers,
 )
-from nlg_distill.targets.combined import CombinedWriter, mixed, verified
+from nlg_distill.targets.combined import CombinedWriter, verified
 
 SAMPLING = Sampling()
 POLICIES = {
@@ -169,10 +170,10 @@ def test_a_student_that_is_never_corrected_writes_what_its_sampling_says(batch, 
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
-def test_mixed_is_the_mean_of_probabilities(share):
+def test_a_mixture_is_the_mean_of_probabilities(share):
     student, teacher = distributions()
-    expected = share * teacher.exp() + (1 - share) * student.exp()
-    torch.testing.assert_close(mixed(student, teacher, share=share).exp(), expected)
+    expected = share * student.exp() + (1 - share) * teacher.exp()
+    torch.testing.assert_close(log_mixture(student, teacher, share).exp(), expected)
 
 
 def test_a_combined_writer_of_one_is_that_one(batch, writers):
@@ -181,8 +182,8 @@ def test_a_combined_writer_of_one_is_that_one(batch, writers):
         return sample(model, batch.source_ids, batch.source_mask, SPECIAL, generator=generator)
 
     student, teacher = writers.student, writers.teacher
-    for share, alone in [(0.0, student), (1.0, teacher)]:
-        writer = CombinedWriter(student, teacher, partial(mixed, share=share))
+    for share, alone in [(1.0, student), (0.0, teacher)]:
+        writer = CombinedWriter(student, teacher, partial(log_mixture, share=share))
         assert [h[0].token_ids for h in draw(writer)] == [h[0].token_ids for h in draw(alone)]
 
 

@@ -89,7 +89,7 @@ def test_importance_weights_are_clipped():
     loose, tight = (
         surrogate(term_of(alpha=0.5, clip=clip), student, teacher)[0] for clip in (100.0, 0.0)
     )
-    assert loose / tight == pytest.approx(2.0, rel=0.5)
+    assert loose / tight == pytest.approx(2.0, rel=1e-3)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.2])
@@ -124,7 +124,6 @@ def test_gold_texts_do_not_count():
     mask = term.mask(mixed)
     assert mask[: len(TEXTS) // 2].sum() == 0
     assert mask[len(TEXTS) // 2 :].all()
-    assert SPECIAL.end != IGNORE_INDEX
     output = ModelOutput(logits(student), nn.Identity())
     values = term(output, TeacherSignal(log_probs=logits(teacher)), mixed)
     torch.testing.assert_close(values, surrogate(term, student, teacher)[len(TEXTS) // 2 :].sum())

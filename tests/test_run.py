@@ -23,9 +23,10 @@ from nlg_distill.generate import chosen_writing, generate_texts
 from nlg_distill.init import ExperimentInit
 from nlg_distill.metrics import likelihood, mode_probability, write_texts
 from nlg_distill.models import GPT, TransformerEncoderDecoder
+from nlg_distill.precision import autocast
 from nlg_distill.run import open_session, run
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.models import autocast, load_model
+from nlg_distill.stages.models import load_model
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.teacher_text import load_teacher_text
 from nlg_distill.stages.tokenizer import load_tokenizer

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import oracles
 import pytest
@@ -14,22 +15,26 @@ from nlg_distill.data.spans import Alignment
 from nlg_distill.distributions import log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.losses import (
+    AdaptiveSkewTerm,
     CrossVocabularyTerm,
     DivergenceTerm,
     SpanTerm,
     StudentLossWeights,
     TeacherEntropyWeights,
     forward_kl,
+    skew_forward_kl,
     sorted_wasserstein,
     span_kl,
 )
 from nlg_distill.losses.span_kl import span_log_odds
 from nlg_distill.modules import TeacherModule
+from nlg_distill.modules.diagnostics import distributions, entropy
 from nlg_distill.teachers.aligned import AlignedTeacher, aligned_share
 from nlg_distill.teachers.ensemble import EnsembleTeacher
 from nlg_distill.teachers.live import LiveTeacher
-from nlg_distill.teachers.modes import SpansMode
-from nlg_distill.teachers.signal import ACROSS_TOKENIZERS, TeacherSignal
+from nlg_distill.teachers.modes import SamplesMode, SpansMode, TopKMode
+from nlg_distill.teachers.piece_mapping import PieceMapping
+from nlg_distill.teachers.signal import ACROSS_TOKENIZERS, Gives, TeacherSignal
 
 LABELS = torch.tensor([[1, 4, 0, 2, 3], [6, 6, 5, IGNORE_INDEX, IGNORE_INDEX]])
 FIRSTS = [[0, 2, 3], [0, 1]]
@@ -148,6 +153,7 @@ ALIGNED = [
     Alignment([0], [0], [False], [True], (2, 1)),
 ]
 OTHER = replace(SPECIAL, pad=2, end=0)
+MAPPING = PieceMapping.of(OURS, THEIRS, ALIGNED, ends=(SPECIAL.end, OTHER.end), sizes=(7, 9))
 
 
 def live(size=9, seed=4):
@@ -155,8 +161,8 @@ def live(size=9, seed=4):
     return LiveTeacher(TeacherModule(toy_model(size, hidden_size=8, embedding_std=1.0), OTHER))
 
 
-def aligned(source=None):
-    return AlignedTeacher(source or live(), OTHER, THEIRS, ALIGNED)
+def aligned(source=None, alignments=ALIGNED):
+    return AlignedTeacher(source or live(), OTHER, THEIRS, alignments, MAPPING)
 
 
 def batch():
@@ -196,7 +202,7 @@ def test_a_span_that_a_side_does_not_spell_is_begun_and_not_compared():
     """The span before it ends where it begins."""
     first, *others = ALIGNED
     unspelled = replace(first, spelled=[True, False, True, True])
-    source = AlignedTeacher(live(), OTHER, THEIRS, [unspelled, *others])
+    source = aligned(alignments=[unspelled, *others])
     student, given = output(torch.randn(3, 5, 7)), batch()
     term = SpanTerm(loss=span_kl)
     whole, less = (term.per_token(student, s(given), given) for s in (aligned(), source))
@@ -261,10 +267,12 @@ def test_with_the_same_tokens_it_is_the_plain_teacher():
     ]
     torch.manual_seed(3)
     plain = LiveTeacher(TeacherModule(toy_model(7), SPECIAL))
-    source, given = AlignedTeacher(plain, SPECIAL, examples, alike), collate(examples, SPECIAL)
+    same = PieceMapping(torch.arange(7).repeat(2, 1), student_size=7, teacher_size=7)
+    source = AlignedTeacher(plain, SPECIAL, examples, alike, same)
+    given = collate(examples, SPECIAL)
     student = output(torch.randn(*given.labels.shape, 7))
     assert aligned_share(alike) == 1
-    for name in ("span_kl", "sorted_wasserstein"):
+    for name in ("span_kl", "sorted_wasserstein", "forward_kl", "decoupled_kl", "taid", "top_k_kl"):
         term = configured(name)
         torch.testing.assert_close(
             term(student, source(given), given), term(student, plain(given), given)
@@ -286,14 +294,85 @@ def test_an_ensemble_is_aligned_as_one_model_is():
     torch.testing.assert_close(log_probs(one.alike.output.logits), two.alike.output.logits)
 
 
-def test_what_compares_token_by_token_refuses_what_is_aligned():
-    student = output(torch.randn(3, 5, 7))
-    with pytest.raises(UserError, match=r"tokenizer of its own: use loss=\[nll,span_kl\]"):
-        configured("forward_kl")(student, aligned()(batch()), batch())
-
-
 def test_what_is_aligned_is_said_before_training():
     assert aligned_share(ALIGNED) == 7 / 10
     live_config = {"_target_": "nlg_distill.teachers.live.LiveTeacher"}
-    assert AlignedTeacher.gives(live_config) == ACROSS_TOKENIZERS
+    assert AlignedTeacher.gives(live_config) == ACROSS_TOKENIZERS - {Gives.SAMPLES}
     assert aligned().model is None
+
+
+# The student's tokens out of the teacher's.
+
+
+def test_a_token_goes_over_to_what_stands_in_its_place_in_text():
+    pairs = torch.tensor([[1, 1, 2, 0], [4, 4, 4, 3]])
+    mapping = PieceMapping(pairs, student_size=3, teacher_size=5)
+    given = torch.tensor([[0.1, 0.2, 0.1, 0.2, 0.4], [1.0, 0, 0, 0, 0], [0, 0, 0, 1.0, 0]])
+    expected = torch.tensor([[0.2, 0.4 * 2 / 3, 0.4 / 3], [0, 0, 0], [0.6, 0, 0]]) / 0.6
+    torch.testing.assert_close(mapping(given.log()).exp(), expected)
+    assert mapping(given.log()).isfinite().all()
+
+
+def test_it_is_counted_where_both_go_on_from_the_same_text_ends_among_it():
+    """The targets are 3 4 5 6, 6 3 and 3 of the student, 8 3 4, 5 5 6 and none of the teacher."""
+    certain = torch.full((9, 9), -torch.inf).fill_diagonal_(0.0)
+    known = {8: 3, 3: 4, 5: 6, OTHER.end: SPECIAL.end}
+    expected = torch.zeros(9, 7)
+    for theirs, ours in known.items():
+        expected[theirs, ours] = 1.0
+    torch.testing.assert_close(MAPPING(certain).exp(), expected)
+
+
+@pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "decoupled_kl", "sampled_kl"])
+def test_distributions_are_compared_where_both_go_on_from_the_same_text(name):
+    student = torch.randn(3, 5, 7, requires_grad=True)
+    signal, given = aligned()(batch()), batch()
+    where, mapped = signal.known, MAPPING(signal.alike.output.logits)
+    torch.testing.assert_close(signal.logits[where], mapped)
+    torch.testing.assert_close(mapped.exp().sum(-1), torch.ones(5))
+    torch.manual_seed(1)
+    value = configured(name)(output(student), signal, given)
+    torch.manual_seed(1)
+    plain = TeacherSignal(log_probs=signal.logits)
+    each = configured(name).per_token(output(student), plain, given)
+    torch.testing.assert_close(value, each[where].sum())
+    assert value < 1000  # nats, also where the text never has a token
+    value.backward()
+    assert (student.grad[where].abs().sum(-1) > 0).all()
+    assert (student.grad[~where] == 0).all()
+
+
+def test_a_texts_own_alpha_is_of_its_positions_that_are_known():
+    term = AdaptiveSkewTerm(loss=partial(skew_forward_kl, alpha=0.1))
+    signal, given = aligned()(batch()), batch()
+    term(output(torch.randn(3, 5, 7)), signal, given)
+    assert term.seen[1] == 2  # texts; the third has no such position
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "k", "name"), [(TopKMode, 7, "forward_kl"), (SamplesMode, 4000, "sampled_kl")]
+)
+def test_what_is_stored_stands_for_the_teacher_that_runs(kind, k, name, quantised):
+    mode, source, given = kind(k, 7, quantised=quantised), aligned(), batch()
+    stored = mode.encode(mode.read(source(given), given), torch.Generator().manual_seed(1))
+    records = torch.zeros(*given.labels.shape, mode.bytes_per_token, dtype=torch.uint8)
+    records[given.target_mask] = stored
+    signal = mode.decode(records)
+    mask = given.target_mask
+    assert torch.equal(signal.known[mask], source(given).known[mask])
+    student = output(torch.randn(3, 5, 7))
+    settings = {"num_samples": k} if kind is SamplesMode else {}
+    value = configured(name, **settings)(student, signal, given)
+    live = configured("forward_kl")(student, source(given), given)
+    torch.testing.assert_close(value, live, rtol=0.05 if kind is SamplesMode else 2e-3, atol=0)
+
+
+def test_what_the_student_agrees_with_is_told_of_known_positions():
+    signal, given = aligned()(batch()), batch()
+    ours = signal.logits.masked_fill(~signal.known[..., None], 0.0)
+    found = distributions(output(ours), signal, given)
+    assert found["top_1_agreement"] == 1
+    expected = entropy(signal.logits[signal.known]).mean()
+    torch.testing.assert_close(found["teacher_entropy"], expected)
+    assert found["student_entropy"] > found["teacher_entropy"]  # of all positions

@@ -29,7 +29,7 @@ def run(term, losses, of=None):
     found = []
     for number, loss in enumerate(losses):
         term.begin_step(number / (of or len(losses)))
-        term.end_step(loss)
+        term.end_step(loss, torch.clone)
         found.append(term.t.item())
     return found
 
@@ -91,7 +91,7 @@ def test_t_is_in_the_checkpoint_and_goes_on_from_there():
     term = second.terms["taid"]
     for number in (3, 4, 5):
         term.begin_step(number / 6)
-        term.end_step(losses[number])
+        term.end_step(losses[number], torch.clone)
     assert term.t.item() == expected[-1]
     assert {"terms.taid.t", "terms.taid.trend", "terms.taid.previous"} == {*first.state_dict()}
 
@@ -100,7 +100,7 @@ def test_the_objective_tells_it_its_value():
     objective = Objective({"nll": configured("nll"), "taid": configured("taid")})
     assert objective.adapts
     objective.begin_step(0.25)
-    objective.end_step({"nll": 3.0, "taid": 2.0})
+    objective.end_step({"nll": 3.0, "taid": 2.0}, torch.clone)
     assert objective.terms["taid"].t.item() == pytest.approx(0.55)
     assert objective.terms["taid"].previous.item() == 2.0
 

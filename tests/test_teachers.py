@@ -324,7 +324,7 @@ def test_a_cache_of_spans_takes_4_bytes_a_token_and_loses_nothing(tmp_path, batc
     term = SpanTerm(loss=span_kl)
     expected = term(student, live, batch)
     torch.testing.assert_close(term(student, stored, batch), expected)
-    with pytest.raises(UserError, match="compares distributions token by token"):
+    with pytest.raises(UserError, match="stored how probable spans of text are"):
         DivergenceTerm(loss=forward_kl)(student, stored, batch)
 
 

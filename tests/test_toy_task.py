@@ -31,7 +31,7 @@ def learn(term, student, teacher, steps):
         value.backward()
         optimizer.step()
         schedule.step()
-        term.end_step(value.item() / VOCAB)
+        term.end_step(value.item() / VOCAB, torch.clone)
     return value.item()
 
 

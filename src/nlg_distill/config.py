@@ -31,6 +31,7 @@ OURS = {  # what a training gives to the Trainer itself
     "default_root_dir",
     "enable_model_summary",
     "enable_progress_bar",
+    "gradient_clip_algorithm",
     "gradient_clip_val",
     "logger",
     "max_epochs",
@@ -50,7 +51,14 @@ def _scaled(model: DictConfig, share: object) -> int | None:
     return None  # other types are refused by their own names
 
 
+def _cpu_precision() -> str:
+    from nlg_distill.precision import cpu_precision  # needs torch, which composing does not
+
+    return cpu_precision()
+
+
 OmegaConf.register_new_resolver("scaled", _scaled, replace=True)
+OmegaConf.register_new_resolver("cpu_precision", _cpu_precision, replace=True)
 
 # Hydra copies its one store of plugins' settings whenever it composes, and once for each group that
 # --help lists: most of what both cost. It copies again whatever it takes out of the store.

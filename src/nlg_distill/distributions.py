@@ -42,6 +42,13 @@ def kl(
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
+def entropy(
+    log_distribution: Float[Tensor, "*tokens outcomes"],
+) -> Float[Tensor, "*tokens"]:
+    """Entropy of each distribution, in nats."""
+    return -(log_distribution.exp() * log_distribution).sum(dim=-1)
+
+
 def log_mixture(
     log_p: Float[Tensor, "*tokens vocab"],
     log_q: Float[Tensor, "*tokens vocab"],
@@ -96,8 +103,8 @@ def sharpened(
         raise UserError(f"top_p must be in (0, 1], got {top_p}")
     logits = logits / sampling_temperature
     if top_k is not None and top_k < logits.shape[-1]:
-        smallest = logits.topk(top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < smallest, float("-inf"))
+        values, indices = logits.topk(top_k, dim=-1)
+        logits = torch.full_like(logits, float("-inf")).scatter(-1, indices, values)
     if top_p is not None:
         ordered, order = logits.sort(dim=-1, descending=True)
         probs = ordered.softmax(dim=-1)

@@ -19,8 +19,9 @@ from nlg_distill.data.tokenizer import Shared, TokenizerMaker
 from nlg_distill.errors import UserError
 from nlg_distill.losses import FeatureTerm, Objective
 from nlg_distill.models import GenerationModel
+from nlg_distill.precision import autocast
 from nlg_distill.session import Session
-from nlg_distill.stages.models import autocast, build_model
+from nlg_distill.stages.models import build_model
 from nlg_distill.targets import TargetsPolicy
 from nlg_distill.tasks import Task
 from nlg_distill.teachers.preflight import refuse_across_tokenizers

@@ -71,6 +71,10 @@ class Batch:
         """True where a label counts."""
         return self.labels != IGNORE_INDEX
 
+    def only(self, mask: Bool[Tensor, "batch time"]) -> "Batch":
+        """The same where no other labels count; what is read stays."""
+        return replace(self, labels=self.labels.masked_fill(~mask, IGNORE_INDEX))
+
     @property
     def num_target_tokens(self) -> Int[Tensor, ""]:
         """Labels that count, end of sentence included."""

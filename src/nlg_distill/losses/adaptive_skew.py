@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, distributed
+from torch import Tensor
 
 from nlg_distill.data.batch import Author, Batch
 from nlg_distill.distributions import log_probs
@@ -107,11 +107,9 @@ class AdaptiveSkewTerm(VocabularyTerm):
         ours, theirs = means
         return torch.where(batch.authors == Author.STUDENT, ours - theirs, theirs - ours)
 
-    def end_step(self, value: float) -> None:
+    def end_step(self, value: float, over_ranks: Callable[[Tensor], Tensor]) -> None:
         """Moves the mean gap by that of the step's texts, of all ranks."""
-        total = self.seen.to(self.mean_gap)
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(total)
+        total = over_ranks(self.seen.to(self.mean_gap))
         if total[1] > 0:
             gap = total[0] / total[1]
             known = gap if self.mean_gap.isnan() else self.mean_gap

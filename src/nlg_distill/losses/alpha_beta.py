@@ -25,7 +25,7 @@ def alpha_beta(
     temperature: float = 1.0,
     scale_by_temperature: bool = True,
 ) -> Float[Tensor, "*tokens"]:
-    r"""Per-token $\tau^2 \, D_{AB}^{(\alpha, \beta)}(p \| q)$, in nats.
+    r"""Per-token $\tau^2 \, D_{AB}^{(\alpha, \beta)}(p \| q)$; in nats where it is a KL.
 
     $p$ is the teacher and $q$ the student, both at $\tau$, and
 

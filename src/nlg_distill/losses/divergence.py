@@ -78,6 +78,10 @@ class DivergenceTerm(Term):
                 f"temperature: set it to 1, or leave the schedule out"
             )
 
+    def where_known(self, signal: TeacherSignal, batch: Batch) -> Batch:
+        """Only the labels at which the teacher's distribution is known."""
+        return batch if signal.known is None else batch.only(signal.known)
+
     def per_token(
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch
     ) -> Float[Tensor, "batch time"]:
@@ -213,10 +217,10 @@ class VocabularyTerm(DivergenceTerm):
 class CrossVocabularyTerm(VocabularyTerm):
     """A divergence of two vocabularies that may differ, also in size.
 
-    Where tokenizers differ, it counts at the positions that follow the same text on both sides.
+    Where tokenizers differ, the teacher has its own tokens, and no other is made of them.
     """
 
-    asks = frozenset({Gives.VOCABULARY, Gives.ALIKE})
+    asks = frozenset({Gives.VOCABULARY, Gives.OWN_VOCABULARY})
     compares_vocabularies = True
 
     def per_token(

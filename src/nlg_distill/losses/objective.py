@@ -1,6 +1,7 @@
 """A weighted sum of loss terms, each logged apart."""
 
 from collections.abc import Callable, Mapping, Set
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -46,16 +47,22 @@ class Objective(nn.Module):
         """Keeps the terms.
 
         Raises:
-            UserError: if there is no term.
+            UserError: if there is no term, or one is no `Term`.
         """
         super().__init__()
         if not terms:
             raise UserError("the objective has no term: give at least one, for example loss=[nll]")
+        for name, term in terms.items():
+            if not isinstance(term, Term):
+                raise UserError(
+                    f"loss.{name} must be a Term, got a {type(term).__name__}: wrap a function of "
+                    f"two tensors of logits as DivergenceTerm(loss=...)"
+                )
         self.terms = nn.ModuleDict(terms)
 
     def items(self) -> list[tuple[str, Term]]:
         """The terms with their names."""
-        return [(name, term) for name, term in self.terms.items() if isinstance(term, Term)]
+        return [(name, cast(Term, term)) for name, term in self.terms.items()]
 
     @property
     def needs_teacher(self) -> bool:
@@ -92,10 +99,10 @@ class Objective(nn.Module):
         for _, term in self.items():
             term.begin_step(progress)
 
-    def end_step(self, values: Mapping[str, float]) -> None:
-        """Tells every term what it was in this optimizer step, weighted, per target token."""
+    def end_step(self, values: Mapping[str, float], over_ranks: Callable[[Tensor], Tensor]) -> None:
+        """Tells every term what it was in this optimizer step; see `Term.end_step`."""
         for name, term in self.items():
-            term.end_step(values[name])
+            term.end_step(values[name], over_ranks)
 
     def forward(
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch

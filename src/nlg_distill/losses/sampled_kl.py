@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from hydra.utils import get_class
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -124,19 +123,12 @@ class SampledTerm(VocabularyTerm):
     def refuse_stored(
         cls, name: str, settings: Mapping[str, Any], teacher: Mapping[str, Any]
     ) -> None:
-        """Also refuses another number of draws, and weights that ask for more than draws.
+        """Also refuses another number of draws.
 
         Raises:
-            UserError: if one of them is set.
+            UserError: if it is set.
         """
         super().refuse_stored(name, settings, teacher)
-        weights = settings.get("token_weights") or {}
-        asking: Any = get_class(weights["_target_"]) if weights else None
-        if asking is not None and asking.needs_distribution:
-            raise UserError(
-                f"{name}.token_weights: {asking.__name__} reads the teacher's distribution, of "
-                f"which draws alone are stored: leave it out, or set teacher=live"
-            )
         if settings["num_samples"] != teacher["k"]:
             raise UserError(
                 f"{name}.num_samples={settings['num_samples']}, but the teacher stores "

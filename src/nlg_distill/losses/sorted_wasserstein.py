@@ -26,8 +26,8 @@ def sorted_wasserstein(
     smaller vocabulary is padded with zeros. Which token has a probability does not matter, so it
     is zero also where the two sides are permutations of each other, and needs nll beside it.
 
-    Deviation: positions of the two texts are paired one to one, as everywhere here; the factor
-    $\tau^2$ is not in the paper.
+    Deviations: where tokenizers differ, positions that follow the same text are compared, not the
+    n-th with the n-th; the factor $\tau^2$ is not in the paper.
 
     Args:
         student_logits: unnormalised scores of the student; gradients flow through these.

@@ -118,7 +118,7 @@ class TAIDTerm(VocabularyTerm):
         super().begin_step(progress)
         self.t.clamp_(min=self.start + (1 - self.start) * progress)
 
-    def end_step(self, value: float) -> None:
+    def end_step(self, value: float, over_ranks: Callable[[Tensor], Tensor]) -> None:
         r"""Moves $t$ by how the loss has changed.
 
         A step whose loss is 0 or less tells nothing: none of its texts counted, student and

@@ -90,8 +90,13 @@ class Term(nn.Module, ABC):
         """Told before every step how far the training is, in [0, 1)."""
         self.progress = progress
 
-    def end_step(self, value: float) -> None:
-        """Told at every optimizer step what the term was, weighted, per target token."""
+    def end_step(self, value: float, over_ranks: Callable[[Tensor], Tensor]) -> None:
+        """Told at every optimizer step what the term was, weighted, per target token.
+
+        Args:
+            value: of all ranks.
+            over_ranks: the sum of a tensor over all ranks; each calls it as often.
+        """
 
     def rehearse(self) -> None:
         """Calls the loss on next to nothing, so that it refuses its settings before a start."""
@@ -99,6 +104,10 @@ class Term(nn.Module, ABC):
     def mask(self, batch: Batch) -> Bool[Tensor, "batch time"]:
         """True where the term counts."""
         return self.by_author(batch.target_mask, batch)
+
+    def where_known(self, signal: TeacherSignal, batch: Batch) -> Batch:
+        """The batch without the labels at which the teacher says nothing that the term reads."""
+        return batch
 
     def by_author(
         self, mask: Bool[Tensor, "batch positions"], batch: Batch
@@ -112,7 +121,8 @@ class Term(nn.Module, ABC):
         self, student: ModelOutput, signal: TeacherSignal, batch: Batch
     ) -> Float[Tensor, ""]:
         """The term's unweighted sum over the batch's target tokens, in nats."""
-        return sum_over_targets(self.per_token(student, signal, batch), self.mask(batch))
+        known = self.where_known(signal, batch)
+        return sum_over_targets(self.per_token(student, signal, known), self.mask(known))
 
     @abstractmethod
     def per_token(

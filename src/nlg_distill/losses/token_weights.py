@@ -1,5 +1,6 @@
 """Which target positions count more: factors of a divergence, without gradient."""
 
+import math
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -7,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nlg_distill.data.batch import Batch
-from nlg_distill.distributions import log_probs
+from nlg_distill.distributions import entropy, log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.losses.nll import nll
 from nlg_distill.models.output import ModelOutput
@@ -53,8 +54,7 @@ class TeacherEntropyWeights:
             teacher = log_probs(signal.logits)
         else:
             _, teacher = signal.sparse.buckets(student.logits)
-        entropy = -(teacher.exp() * teacher).sum(dim=-1)
-        return entropy / torch.tensor(float(teacher.shape[-1])).log()
+        return entropy(teacher) / math.log(teacher.shape[-1])
 
 
 class StudentLossWeights:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nlg_distill.data.batch import Batch
-from nlg_distill.distributions import log_probs
+from nlg_distill.distributions import entropy, log_probs
 from nlg_distill.models.output import ModelOutput
 from nlg_distill.teachers.signal import SparseDistribution, TeacherSignal
 
@@ -24,11 +24,14 @@ def distributions(
     """Means over target positions: entropies in nats, agreement and mass in [0, 1].
 
     `top_1_agreement` is how often both find the same token most probable, `top_k_mass` what the
-    teacher gives its `TOP_K` largest tokens, or those that its cache holds.
+    teacher gives its `TOP_K` largest tokens, or those that its cache holds: where its distribution
+    is known, as it is everywhere unless its tokens are others.
     """
     mask = batch.target_mask
     ours = log_probs(student.logits[mask])
     found = {"student_entropy": entropy(ours), "student_probability": _of_labels(ours, batch, mask)}
+    if signal.known is not None:
+        mask, ours = mask & signal.known, ours[signal.known[mask]]
     sparse = signal.sparse
     if sparse is not None:
         best, tail = sparse.token_ids[mask][:, 0], sparse.tail_log_mass[mask]
@@ -43,13 +46,6 @@ def distributions(
         return {name: value.mean() for name, value in found.items()}
     found["top_1_agreement"] = (ours.argmax(dim=-1) == best).float()
     return {name: value.mean() for name, value in found.items()}
-
-
-def entropy(
-    log_distribution: Float[Tensor, "*tokens outcomes"],
-) -> Float[Tensor, "*tokens"]:
-    """Entropy of each distribution, in nats."""
-    return -(log_distribution.exp() * log_distribution).sum(dim=-1)
 
 
 def _of_labels(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -93,7 +94,7 @@ class GenerationModule(L.LightningModule):
         splits = self.trainer.accumulate_grad_batches
         if self._logs_now() and (batch_idx + 1) % splits == 0:
             self.log("train/loss", total.detach() / batch.num_target_tokens)
-            self.log_terms(terms, batch)
+            self.log_terms(terms, signal, batch)
             for name, mean in distributions(student, signal, batch).items():
                 self.log(f"train/{name}", mean)
         return total * splits  # Lightning divides by it
@@ -109,12 +110,10 @@ class GenerationModule(L.LightningModule):
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
         if self.objective.adapts:
-            sums = self.trainer.strategy.reduce(
-                torch.stack(list(self.step_terms.values())), reduce_op="sum"
-            )
-            self.objective.end_step(
-                dict(zip(self.step_terms, (sums / tokens).tolist(), strict=True))
-            )
+            over_ranks = partial(self.trainer.strategy.reduce, reduce_op="sum")
+            sums = over_ranks(torch.stack(list(self.step_terms.values())))
+            values = dict(zip(self.step_terms, (sums / tokens).tolist(), strict=True))
+            self.objective.end_step(values, over_ranks)
             self.step_terms.clear()
         self.step_tokens.zero_()
 
@@ -134,12 +133,16 @@ class GenerationModule(L.LightningModule):
     def _logs_now(self) -> bool:
         return self.trainer.global_step % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined, no-any-return]
 
-    def log_terms(self, terms: dict[str, Tensor], batch: Batch) -> None:
+    def log_terms(self, terms: dict[str, Tensor], signal: TeacherSignal, batch: Batch) -> None:
         """Logs each term per token that it counts, and its share of the gradient beside others.
 
-        A term that counts nothing in this batch, since others wrote it, has no part in this.
+        A term that counts nothing in this batch, since others wrote it or the teacher says nothing
+        about it, has no part in this.
         """
-        counted = {name: term.mask(batch).sum() for name, term in self.objective.items()}
+        counted = {
+            name: term.mask(term.where_known(signal, batch)).sum()
+            for name, term in self.objective.items()
+        }
         there = {name: value for name, value in terms.items() if counted[name] > 0}
         for name, value in there.items():
             self.log(f"train/{name}", value.detach() / counted[name])

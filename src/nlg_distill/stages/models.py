@@ -1,11 +1,9 @@
 """Trained models on disk: safetensors weights, the config that builds them, their tokenizer."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from hydra.utils import get_class, get_object, instantiate
 from safetensors import SafetensorError
@@ -48,16 +46,3 @@ def load_model(artifact: Path) -> GenerationModel:
             f"it again"
         ) from error
     return model.eval()
-
-
-def autocast(precision: str | int, device: torch.device) -> AbstractContextManager[Any]:
-    """The arithmetic of a Lightning precision, outside a trainer.
-
-    Raises:
-        UserError: if the precision is none that this project runs models in.
-    """
-    if precision == "bf16-mixed":
-        return torch.autocast(device.type, torch.bfloat16)
-    if precision in (32, "32", "32-true"):
-        return nullcontext()
-    raise UserError(f"trainer.precision={precision}: use 32-true or bf16-mixed")

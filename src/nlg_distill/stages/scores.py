@@ -19,9 +19,10 @@ from nlg_distill.errors import UserError, require_positive
 from nlg_distill.metrics import likelihood, mode_probability, num_parameters, write_texts
 from nlg_distill.models import GenerationModel
 from nlg_distill.models.generation_model import WEIGHTS
+from nlg_distill.precision import autocast
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.models import autocast, load_model
+from nlg_distill.stages.models import load_model
 from nlg_distill.stages.sources import LIVE, open_models
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import write_json

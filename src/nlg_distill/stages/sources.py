@@ -16,6 +16,7 @@ from nlg_distill.stages.models import load_model
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 from nlg_distill.store import console
 from nlg_distill.teachers.aligned import AlignedTeacher, aligned_share
+from nlg_distill.teachers.piece_mapping import PieceMapping
 from nlg_distill.teachers.source import TeacherSource
 from nlg_distill.teachers.vocabulary import CutModel, compare_vocabularies, output_size
 
@@ -103,7 +104,15 @@ def aligned_teacher(
     places = zip(tokenizer.target_places(texts), own.target_places(texts), strict=True)
     unknown = zip(_unknown(tokenizer, texts), _unknown(own, texts), strict=True)
     alignments = [align(*sides, numbers) for sides, numbers in zip(places, unknown, strict=True)]
-    return AlignedTeacher(source, own.special, encode_pairs(pairs, own), alignments)
+    theirs = encode_pairs(pairs, own)
+    mapping = PieceMapping.of(
+        encode_pairs(pairs, tokenizer),
+        theirs,
+        alignments,
+        ends=(tokenizer.special.end, own.special.end),
+        sizes=(tokenizer.vocab_size, own.vocab_size),
+    )
+    return AlignedTeacher(source, own.special, theirs, alignments, mapping)
 
 
 def _unknown(tokenizer: Tokenizer, texts: Sequence[str]) -> list[frozenset[int]]:

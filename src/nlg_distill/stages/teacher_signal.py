@@ -21,9 +21,9 @@ from nlg_distill.data.batch import Example, SpecialIds
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.data.tokenizer import Tokenizer
+from nlg_distill.precision import autocast
 from nlg_distill.progress import Bar, progress
 from nlg_distill.session import Session
-from nlg_distill.stages.models import autocast
 from nlg_distill.stages.sources import open_for_text
 from nlg_distill.stages.teacher_text import training_pairs
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer

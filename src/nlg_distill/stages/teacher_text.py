@@ -13,10 +13,10 @@ from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.data.tokenizer import Tokenizer
 from nlg_distill.decoding import Hypothesis
+from nlg_distill.precision import autocast
 from nlg_distill.progress import progress
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
-from nlg_distill.stages.models import autocast
 from nlg_distill.stages.sources import LIVE, open_models
 from nlg_distill.stages.tokenizer import load_tokenizer
 from nlg_distill.targets.policy import TargetsPolicy, TeacherText

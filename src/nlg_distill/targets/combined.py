@@ -68,17 +68,6 @@ class CombinedWriter:
         return ModelOutput(combined, nn.Identity()), BothStates(student_state, teacher_state)
 
 
-def mixed(
-    student: Float[Tensor, "*tokens vocab"],
-    teacher: Float[Tensor, "*tokens vocab"],
-    *,
-    share: float,
-) -> Float[Tensor, "*tokens vocab"]:
-    """Log of `share` of the teacher's probability and the rest of the student's."""
-    own, other = torch.tensor([1 - share, share]).log().tolist()
-    return torch.logaddexp(student + own, teacher + other)
-
-
 def verified(
     student: Float[Tensor, "*tokens vocab"], teacher: Float[Tensor, "*tokens vocab"], *, k: int
 ) -> Float[Tensor, "*tokens vocab"]:

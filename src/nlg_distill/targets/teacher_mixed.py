@@ -7,12 +7,12 @@ importance weights are the business of the loss `policy_gradient`.
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from nlg_distill.data.batch import Author, Batch, joined
+from nlg_distill.distributions import log_mixture
 from nlg_distill.errors import UserError
-from nlg_distill.targets.combined import CombinedWriter, mixed
+from nlg_distill.targets.combined import CombinedWriter
 from nlg_distill.targets.policy import OnlinePolicy, Sampling, Writers
 
 
@@ -47,8 +47,11 @@ class TeacherMixedSamples(OnlinePolicy):
     def forward(self, batch: Batch, writers: Writers, progress: float) -> Batch:
         """Every source twice: with its gold text, and with the text drawn now."""
         assert writers.teacher is not None
-        combine = partial(mixed, share=self.alpha)
-        writer = CombinedWriter(writers.student, writers.teacher, combine)
+        writer = CombinedWriter(
+            writers.student,
+            writers.teacher,
+            lambda student, teacher: log_mixture(teacher, student, self.alpha),
+        )
         drawing = writer if self.alpha else writers.student
         own = self.sampling.rewrite(drawing, batch, writers.special)
         return joined(batch, own, writers.special)

@@ -14,6 +14,7 @@ from nlg_distill.losses.span_kl import span_log_odds
 from nlg_distill.models import GenerationModel
 from nlg_distill.models.output import ModelOutput
 from nlg_distill.teachers.modes import refuse_nan
+from nlg_distill.teachers.piece_mapping import PieceMapping
 from nlg_distill.teachers.signal import ACROSS_TOKENIZERS, AlikePositions, Gives, TeacherSignal
 from nlg_distill.teachers.source import TeacherSource
 
@@ -32,6 +33,7 @@ class AlignedTeacher:
         special: SpecialIds,
         examples: Sequence[Example],
         alignments: Sequence[Alignment],
+        mapping: PieceMapping,
     ) -> None:
         """Keeps the source and its tokens.
 
@@ -40,13 +42,14 @@ class AlignedTeacher:
             special: of that tokenizer.
             examples: all texts that are trained on, as it has them, numbered from 0.
             alignments: of each example, the student's tokens (ours) with these (theirs).
+            mapping: of this vocabulary to the student's.
         """
         self.source, self.special = source, special
-        self.examples, self.alignments = examples, alignments
+        self.examples, self.alignments, self.mapping = examples, alignments, mapping
 
     @classmethod
     def gives(cls, settings: Mapping[str, Any]) -> frozenset[Gives]:
-        """What the source gives that does not depend on the student's tokens."""
+        """All that the source gives but inner states, and text to train on."""
         source: Any = get_class(settings["_target_"])
         given: frozenset[Gives] = source.gives(settings)
         return given & ACROSS_TOKENIZERS
@@ -59,6 +62,7 @@ class AlignedTeacher:
     def to(self, device: torch.device) -> None:
         """Moves the source to where the student trains."""
         self.source.to(device)
+        self.mapping.to(device)
 
     def refuse_too_long(self, examples: Sequence[Example]) -> None:
         """As the source does, of the same texts in its own tokens."""
@@ -86,8 +90,9 @@ class AlignedTeacher:
                 output.hidden[_marked([_kept(a.theirs, a.alike) for a in known], theirs.labels)],
                 output.projection,
             ),
+            self.mapping,
         )
-        return TeacherSignal(span_log_odds=at_ours, alike=alike)
+        return TeacherSignal(span_log_odds=at_ours, alike=alike, known=alike.mask)
 
     def _output(self, batch: Batch) -> ModelOutput:
         """Of the one model that runs; the logits of several stand where hidden states would."""

@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
 from nlg_distill.data.batch import Batch
-from nlg_distill.distributions import log_probs
+from nlg_distill.distributions import LOWEST, log_probs
 from nlg_distill.errors import UserError
 from nlg_distill.losses.span_kl import span_log_odds
 from nlg_distill.teachers.codec import Codec, ExactCodec, QuantisedCodec
@@ -74,6 +74,31 @@ class TokensMode(Mode):
         self.codec: Codec = (QuantisedCodec if quantised else ExactCodec)(k, vocab_size)
         self.bytes_per_token = self.codec.bytes_per_token
 
+    def read(self, signal: TeacherSignal, batch: Batch) -> Float[Tensor, "tokens values"]:
+        """The logits; NaN where the teacher's distribution is not known.
+
+        Raises:
+            UserError: if the teacher gives no numbers.
+        """
+        logits = super().read(signal, batch)
+        if signal.known is None:
+            return logits
+        return logits.masked_fill(~signal.known[batch.target_mask][:, None], torch.nan)
+
+    def encode(
+        self, values: Float[Tensor, "tokens values"], generator: Generator
+    ) -> UInt8[Tensor, "tokens bytes"]:
+        """The head is NaN where the distribution is not known."""
+        unknown = values[:, 0].isnan()
+        ids, kept, head = self.keep(values.masked_fill(unknown[:, None], 0.0), generator)
+        return self.codec.encode(ids, kept, head.masked_fill(unknown, torch.nan))
+
+    @abstractmethod
+    def keep(
+        self, logits: Float[Tensor, "tokens vocab"], generator: Generator
+    ) -> tuple[Int[Tensor, "tokens k"], Float[Tensor, "tokens k"], Float[Tensor, " tokens"]]:
+        """The tokens that are stored of each position, their log-probabilities, and the head."""
+
 
 class TopKMode(TokensMode):
     """The k most probable tokens; the head is the log of the mass of all others."""
@@ -84,20 +109,22 @@ class TopKMode(TokensMode):
         """All tokens where `k` is more than the vocabulary."""
         super().__init__(min(k, vocab_size), vocab_size, quantised=quantised)
 
-    def encode(
-        self, values: Float[Tensor, "tokens values"], generator: Generator
-    ) -> UInt8[Tensor, "tokens bytes"]:
+    def keep(
+        self, logits: Float[Tensor, "tokens vocab"], generator: Generator
+    ) -> tuple[Int[Tensor, "tokens k"], Float[Tensor, "tokens k"], Float[Tensor, " tokens"]]:
         """Nothing is drawn."""
-        kept = SparseDistribution.of(values, self.codec.k)
-        return self.codec.encode(kept.token_ids, kept.log_probs, kept.tail_log_mass)
+        kept = SparseDistribution.of(logits, self.codec.k)
+        return kept.token_ids, kept.log_probs, kept.tail_log_mass
 
     def decode(self, records: UInt8[Tensor, "batch time bytes"]) -> TeacherSignal:
         """The stored mass is exact; within it, the k tokens have the codec's error."""
         ids, values, tail = self.codec.decode(records)
+        known = ~tail.isnan()
+        tail = tail.masked_fill(~known, LOWEST)
         if self.codec.relative:
             stored = torch.log1p(-tail.double().exp()) - values.double().logsumexp(dim=-1)
             values = values + stored[..., None].float()
-        return TeacherSignal(sparse=SparseDistribution(ids, values, tail))
+        return TeacherSignal(sparse=SparseDistribution(ids, values, tail), known=known)
 
 
 class SamplesMode(TokensMode):
@@ -105,21 +132,23 @@ class SamplesMode(TokensMode):
 
     gives = frozenset({Gives.SAMPLES})
 
-    def encode(
-        self, values: Float[Tensor, "tokens values"], generator: Generator
-    ) -> UInt8[Tensor, "tokens bytes"]:
+    def keep(
+        self, logits: Float[Tensor, "tokens vocab"], generator: Generator
+    ) -> tuple[Int[Tensor, "tokens k"], Float[Tensor, "tokens k"], Float[Tensor, " tokens"]]:
         """Drawn with replacement, so that a mean over the draws is unbiased."""
-        known = log_probs(values)
+        known = log_probs(logits)
         ids = torch.multinomial(known.exp(), self.codec.k, replacement=True, generator=generator)
         drawn = known.gather(-1, ids)
-        return self.codec.encode(ids, drawn, drawn.amax(dim=-1))
+        return ids, drawn, drawn.amax(dim=-1)
 
     def decode(self, records: UInt8[Tensor, "batch time bytes"]) -> TeacherSignal:
         """The draws and their log-probabilities."""
         ids, values, largest = self.codec.decode(records)
+        known = ~largest.isnan()
+        largest = largest.masked_fill(~known, 0.0)
         if self.codec.relative:
             values = values + largest[..., None]
-        return TeacherSignal(samples=SampledDistribution(ids, values))
+        return TeacherSignal(samples=SampledDistribution(ids, values), known=known)
 
 
 class SpansMode(Mode):

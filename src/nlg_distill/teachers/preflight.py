@@ -52,6 +52,7 @@ def refuse_impossible(
             _refuse(f"loss.{name}", kind.asks, source, given)
         if kind.asks and Gives.VOCABULARY not in given:
             kind.refuse_stored(f"loss.{name}", term, teacher)
+            _refuse_weights_of_draws(f"loss.{name}", term, given)
     policy: Any = get_class(targets["_target_"])
     if policy.needs_live_teacher and Gives.WRITING not in given:
         _refuse(f"the policy {policy.__name__}", [Gives.WRITING], source, given)
@@ -66,7 +67,7 @@ def refuse_impossible(
 def refuse_across_tokenizers(
     targets: Mapping[str, Any], loss: Mapping[str, Mapping[str, Any]], init: Mapping[str, Any]
 ) -> None:
-    """Refuses what compares, writes or takes over tokens one by one, where the teacher has others.
+    """Refuses what reads inner states, writes or takes over, where the teacher's tokens are others.
 
     Args:
         targets: config of the targets policy.
@@ -93,8 +94,17 @@ def refuse_across_tokenizers(
         raise UserError(
             f"{needs[0]} needs a teacher with the student's tokens, and this one has a tokenizer "
             f"of its own (teacher_tokenizer): give both one with tokenizer@teacher_tokenizer="
-            f"shared, compare text that is there before training with loss=[nll,span_kl] or "
-            f"loss=[nll,sorted_wasserstein], {TEXT_ALONE}"
+            f"shared, compare distributions on text that is there before training, as "
+            f"loss=[nll,forward_kl] does, {TEXT_ALONE}"
+        )
+
+
+def _refuse_weights_of_draws(name: str, term: Mapping[str, Any], given: Set[Gives]) -> None:
+    weights: Any = term.get("token_weights") and get_class(term["token_weights"]["_target_"])
+    if weights and weights.needs_distribution and Gives.DISTRIBUTION not in given:
+        raise UserError(
+            f"{name}.token_weights: {weights.__name__} reads the teacher's distribution, of which "
+            f"draws alone are stored: leave it out, or set teacher=live"
         )
 
 

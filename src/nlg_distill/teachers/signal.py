@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from nlg_distill.distributions import LOWEST, log_probs
 from nlg_distill.errors import UserError
@@ -19,12 +20,12 @@ class Gives(Enum):
     DISTRIBUTION = "the probability of single tokens"
     SAMPLES = "tokens drawn from the teacher"
     SPANS = "the probability of spans of the text"
-    ALIKE = "the probability of every token where a span of the text begins"
+    OWN_VOCABULARY = "the probability of every token of its own"
     FEATURES = "inner states"
     WRITING = "text written during training"
 
 
-ACROSS_TOKENIZERS = frozenset({Gives.SPANS, Gives.ALIKE})
+ACROSS_TOKENIZERS = frozenset(Gives) - {Gives.FEATURES, Gives.WRITING}
 """What a teacher with other tokens can tell about a student's text."""
 
 
@@ -92,10 +93,18 @@ class AlikePositions:
     Args:
         mask: True at the student's positions that are such.
         output: of the teacher at those, row by row, over its own vocabulary.
+        mapping: of its logits to log-probabilities of the student's tokens.
     """
 
     mask: Bool[Tensor, "batch time"]
     output: ModelOutput
+    mapping: nn.Module
+
+    @cached_property
+    def log_probs(self) -> Float[Tensor, "batch time vocab"]:
+        """What the teacher gives the student's tokens; 0 at all other positions."""
+        mapped: Tensor = self.mapping(self.output.logits)
+        return mapped.new_zeros(*self.mask.shape, mapped.shape[-1]).index_put((self.mask,), mapped)
 
 
 def log_complement(log_probs: Float[Tensor, "*tokens k"]) -> Float[Tensor, "*tokens"]:
@@ -122,6 +131,7 @@ class TeacherSignal:
             teacher's probability, at the student's first token of each; NaN at all others; infinite
             where the tokens of one side do not spell the span, which is then not compared.
         alike: of a teacher with other tokens: where both go on from the same text.
+        known: True at the positions whose distribution is the teacher's; None if it is so at all.
     """
 
     output: ModelOutput | None = None
@@ -130,6 +140,7 @@ class TeacherSignal:
     samples: SampledDistribution | None = None
     span_log_odds: Float[Tensor, "batch time"] | None = None
     alike: AlikePositions | None = None
+    known: Bool[Tensor, "batch time"] | None = None
 
     @property
     def logits(self) -> Float[Tensor, "batch time vocab"]:
@@ -142,6 +153,8 @@ class TeacherSignal:
             return self.output.logits
         if self.log_probs is not None:
             return self.log_probs
+        if self.alike is not None:
+            return self.alike.log_probs
         if self.sparse is not None or self.samples is not None:
             raise UserError(
                 "this loss needs the teacher's whole distribution, and a cached teacher stored "
@@ -149,9 +162,8 @@ class TeacherSignal:
             )
         if self.span_log_odds is not None:
             raise UserError(
-                "this loss compares distributions token by token, and the teacher has a tokenizer "
-                "of its own: use loss=[nll,span_kl] or, with a teacher that runs, "
-                "loss=[nll,sorted_wasserstein]"
+                "this loss compares distributions, and the cached teacher stored how probable "
+                "spans of text are: set teacher=cached or teacher=live, or loss=[nll,span_kl]"
             )
         raise UserError(
             "this loss compares distributions, but the teacher gives none here: set "
@@ -161,7 +173,7 @@ class TeacherSignal:
     @property
     def gives_distribution(self) -> bool:
         """Whether `logits` are there."""
-        return self.output is not None or self.log_probs is not None
+        return any(said is not None for said in (self.output, self.log_probs, self.alike))
 
     @property
     def features(self) -> Features:

@@ -76,7 +76,7 @@ def compare_vocabularies(
     remedy = (
         "the same id is not the same token, so distributions cannot be compared token by token. "
         "Train both with one tokenizer, or give the teacher its own (tokenizer@teacher_tokenizer) "
-        "and compare spans of text (loss=[nll,span_kl]) or learn from its text alone "
+        "and compare where both cut a text (loss=[nll,forward_kl]) or learn from its text alone "
         "(targets=teacher_beam loss=[nll])"
     )
     return VocabularyPlan(relation, sentence, problem=f"{sentence}: {remedy}")
