@@ -1,5 +1,6 @@
 """Small real things that many tests share."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nlg_distill.precision import cpu_precision
 
 SPECIAL = SpecialIds(pad=0, begin=1, end=2)
 torch.set_num_threads(1)  # toy models are slower on several, much slower beside other work
+os.environ["OMP_NUM_THREADS"] = "1"  # the same in programs that tests start
 
 
 def pytest_collection_modifyitems(items):

@@ -132,7 +132,7 @@ def run_with_small_shards(folder):
 def test_a_killed_cache_goes_on_where_it_stopped(tmp_path):
     write_corpus(tmp_path)
     command = [sys.executable, str(Path(__file__)), str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(command, start_new_session=True, env=environment)
 
     def shards():

@@ -22,7 +22,7 @@ assert _peak_bytes() > 400e6
 assert _forget_peak()
 before = _peak_bytes()
 [torch.ones(4_000_000) for _ in range(12)]
-torch.ones(50_000_000)  # 200 MB beside the 192 that are kept
+torch.ones(50_000_000)  # 200 MB beside the 192 that are kept, or in their place
 print((_peak_bytes() - before) / 1e6)
 """
 
@@ -31,7 +31,7 @@ print((_peak_bytes() - before) / 1e6)
 def test_an_earlier_training_of_the_process_does_not_count():
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert float(done.stdout) == pytest.approx(392, abs=20)
+    assert 180 < float(done.stdout) < 412
 
 
 @pytest.fixture

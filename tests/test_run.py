@@ -292,7 +292,6 @@ def start(overrides, folder):
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
 

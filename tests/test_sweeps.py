@@ -162,7 +162,7 @@ def command(*overrides):
 
 
 def environment():
-    return os.environ | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
+    return os.environ | {"RAY_worker_niceness": "0"}
 
 
 def sweep(folder, *overrides, **variables):
