@@ -407,9 +407,16 @@ def test_what_looks_like_a_special_token_is_text(tmp_path):
 
 def test_a_vocabulary_too_large_for_the_text_is_an_error(tmp_path):
     maker = SentencePiece(vocab_size=5000, model_type="unigram", character_coverage=1.0)
-    told = r"tokenizer\.vocab_size=5000 pieces .* set it to at most \d+$"
+    told = r"vocab_size=5000 .* set vocab_size to at most \d+$"
     with pytest.raises(UserError, match=told):
         maker.make(["a b"], tmp_path)
+
+
+def test_a_vocabulary_too_small_for_the_characters_is_an_error(tmp_path):
+    maker = SentencePiece(vocab_size=8, model_type="unigram", character_coverage=1.0)
+    told = r"whose characters alone are \d+: set vocab_size to more, or character_coverage to less"
+    with pytest.raises(UserError, match=told):
+        maker.make(["a b c d e f g h i j k l"], tmp_path)
 
 
 # Batching

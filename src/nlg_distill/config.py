@@ -39,6 +39,7 @@ OURS = {  # what a training gives to the Trainer itself
     "num_sanity_val_steps",
     "use_distributed_sampler",
 }
+WRAPPED = ("anneal", "temperature", "token_weights", "transform")  # what conf/wrapper sets
 
 
 def _scaled(model: DictConfig, share: object) -> int | None:
@@ -93,11 +94,16 @@ def _defaults() -> DictConfig:
 
 def explain(error: Exception) -> str:
     """The error of an override, with the nearest valid name."""
+    cause = str(error.__cause__)
     message = re.sub(r"\n+\s*(Config search path:|To append to).*(\n\t.*)*", "", str(error).strip())
     named = re.search(r"Could not (?:override|find|append|load) '([^']+)'|Key '([^']+)'", message)
     if named is None or "Did you mean" in message:
         return message
     wrong = named[1] or named[2]
+    if new := re.search(rf"full_key: ({re.escape(wrong)}\..+)", cause):
+        return f"{message}\n{new[1]} is new there: add it with a plus, +{new[1]}=..."
+    if wrong.startswith("wrapper@"):
+        return f"{message}\nA wrapper is added: +{wrong}=..."
     if wrong.startswith(("hydra/launcher/", "hydra/sweeper/")):
         return f"{message}\nOthers come with an extra: pip install -e '.[sweep]'"
     group, slash, _ = wrong.rpartition("/")
@@ -224,6 +230,11 @@ def _check_terms(group: str, choice: str, terms: DictConfig) -> None:
                 f"{group}.{example}.{name!s}={term}"
             )
         if "_target_" not in term:
+            terms_there = [path.stem for path in (CONF / "loss").glob("*.yaml")]
+            if name not in terms_there:
+                near = difflib.get_close_matches(str(name), terms_there, n=1)
+                hint = f": did you mean {group}.{near[0]}?" if near else ""
+                raise UserError(f"{group}.{name!s} has settings, but there is no such loss{hint}")
             raise UserError(
                 f"{group}.{name!s} has settings, but is no term of this run: choose it too, as in "
                 f"{choice}=[nll,{name!s}], or leave out what sets it, such as an experiment with "
@@ -254,9 +265,15 @@ def _check_node(path: str, node: DictConfig) -> None:
         if name not in parameters:
             near = difflib.get_close_matches(name, parameters, n=1)
             hint = f"did you mean {path}.{near[0]}?" if near else f"it takes {list(parameters)}"
+            if name in WRAPPED and "loss." in path:
+                hint = f"what a wrapper sets there does not apply to this term; {hint}"
             raise UserError(f"{path}.{name} is not an argument of {node._target_}: {hint}")
         value = node[name]
-        if not isinstance(value, DictConfig | ListConfig) and not _fits(value, hints.get(name)):
+        if isinstance(value, DictConfig | ListConfig):
+            wrong = "_target_" not in value and _is_of_leaves(hints.get(name))
+        else:
+            wrong = not _fits(value, hints.get(name))
+        if wrong:
             plain = inspect.isclass(hints[name])
             expected = hints[name].__name__ if plain else str(hints[name]).replace("typing.", "")
             raise UserError(f"{path}.{name} must be {expected}, got {value!r}")
@@ -275,6 +292,14 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint) if inspect.isclass(hint) and hint is not Any else True
+
+
+def _is_of_leaves(hint: Any) -> bool:
+    """Whether an annotation takes numbers, words or functions alone."""
+    united = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    options = typing.get_args(hint) if united else [hint]
+    leaves = (bool, int, float, str, types.NoneType)
+    return all(o in leaves or typing.get_origin(o) is Callable for o in options)
 
 
 def _nodes(cfg: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:

@@ -99,7 +99,7 @@ class _WrittenBar:
 def progress_columns(unit: str = "") -> list[ProgressColumn]:
     """Text, bar, count, time gone and time left."""
     count: ProgressColumn = DownloadColumn() if unit == "B" else MofNCompleteColumn()
-    columns = [TextColumn("{task.description}"), BarColumn(), count]
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(), count]
     return [*columns, TimeElapsedColumn(), TimeRemainingColumn()]
 
 
@@ -109,7 +109,7 @@ def progress(text: str, total: int | None, unit: str = "") -> Iterator[Bar]:
     if path := os.environ.get(PROGRESS_FILE_VARIABLE):
         yield _WrittenBar(Path(path), text, total)
         return
-    console = Console(file=sys.stderr)
+    console = Console(file=sys.stderr, markup=False)
     if not console.is_terminal:
         yield _PrintedBar(text, total)
         return

@@ -18,7 +18,7 @@ from nlg_distill.tables.spec import Column
 from nlg_distill.tables.table import EQUAL_TIME
 from nlg_distill.tables.table import Table as FinishedTable
 
-console = Console()
+console = Console(markup=False)
 
 
 def show_corpus(cfg: DictConfig, corpus: Path, further_tests: Path | None = None) -> None:

@@ -21,7 +21,7 @@ from nlg_distill.code import code_of
 from nlg_distill.environment import environment
 from nlg_distill.errors import UserError
 
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False)
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,9 @@ class Store:
             if len(old) > 3:
                 used += f" and {len(old) - 3} more"
             console.print(
-                f"[yellow]the code of {names_told} has changed since it was used for {used}, which "
+                f"the code of {names_told} has changed since it was used for {used}, which "
                 f"stay as they are. To make them anew: nlg-distill store rm {' '.join(old)}",
+                style="yellow",
                 soft_wrap=True,
             )
 
@@ -198,7 +199,8 @@ class Store:
         aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
         path.rename(aside)
         console.print(
-            f"[yellow]{stage.name} {stage.key}: {problem}; set aside as {aside}, making it again"
+            f"{stage.name} {stage.key}: {problem}; set aside as {aside}, making it again",
+            style="yellow",
         )
         return False
 

@@ -186,10 +186,18 @@ class SentencePiece(TokenizerMaker):
             )
         except RuntimeError as error:
             said = str(error)
-            bound = re.search(r"value <= (\d+)", said)
-            remedy = f": set it to at most {bound[1]}" if bound else f" ({said})"
+            most = re.search(r"value <= (\d+)", said)
+            fewest = re.search(r"required_chars. \d+ vs (\d+)", said)
+            remedy = f" ({said})"
+            if most:
+                remedy = f": set vocab_size to at most {most[1]}"
+            elif fewest:
+                remedy = (
+                    f", whose characters alone are {fewest[1]}: set vocab_size to more, or "
+                    f"character_coverage to less than {self.character_coverage}"
+                )
             raise UserError(
-                f"SentencePiece cannot make data.tokenizer.vocab_size={self.vocab_size} pieces "
+                f"SentencePiece cannot make a tokenizer of vocab_size={self.vocab_size} "
                 f"(model_type={self.model_type}) out of {len(texts)} texts{remedy}"
             ) from error
         (folder / FILENAME).write_bytes(model.getvalue())

@@ -154,10 +154,11 @@ class DivergenceTerm(Term):
         }
         for setting, value in changes.items():
             if value is not None:
+                shown = value["_target_"] if isinstance(value, Mapping) else value
                 raise UserError(
-                    f"{setting}={value}: a cached teacher stores single tokens at temperature 1, "
-                    f"and nothing else can be made of them: set {setting} to its neutral value, "
-                    f"or teacher=live"
+                    f"{setting}={shown}: a cached teacher stores single tokens at temperature 1, "
+                    f"and nothing else can be made of them: leave out the wrapper or the number "
+                    f"that sets it, or set teacher=live"
                 )
 
     def refuse_changes(self) -> None:

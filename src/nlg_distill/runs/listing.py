@@ -152,9 +152,9 @@ def show_runs(runs: Sequence[ListedRun], among: int, metric: str | None = None) 
         among: how many runs there are in all.
         metric: the score that is shown; each run's main one if none is given.
     """
-    console = Console()
+    console = Console(markup=False)
     if not console.is_terminal:  # no line is cut where it goes into a file
-        console = Console(width=10_000)
+        console = Console(width=10_000, markup=False)
     overrides, shared = _overrides(runs)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("when", no_wrap=True)

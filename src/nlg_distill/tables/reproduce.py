@@ -23,7 +23,7 @@ from nlg_distill.tables.workers import Job, PlannedRun, jobs_of, work_off
 from nlg_distill.tasks import Task
 from nlg_distill.tracking.wandb_table import log_table
 
-console = Console()
+console = Console(markup=False)
 
 
 def reproduce(
