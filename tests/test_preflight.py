@@ -137,7 +137,10 @@ def check_and_plan(cfg, overrides):
         (["teacher=cached", "teacher.mode=samples", "loss=[adaptive_kl]"], "live, or train on the"),
         (["teacher=cached", "teacher.mode=samples", KL], "loss.forward_kl .*teacher.mode=top_k"),
         (["teacher=cached", KL, f"{TERM}test_preflight.DrawnTerm"], "teacher.mode=samples"),
-        (["teacher=cached", KL, "loss.forward_kl.loss.temperature=2"], "temperature=2: .*neutral"),
+        (
+            ["teacher=cached", KL, "loss.forward_kl.loss.temperature=2"],
+            "temperature=2: .*leave",
+        ),
         (
             ["teacher=cached", KL, f"{TERM}nlg_distill.losses.TopKTerm", "+loss.forward_kl.k=33"],
             "loss.forward_kl.k=33 .*teacher.k=32: raise teacher.k",

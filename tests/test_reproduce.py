@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from nlg_distill import report, store
 from nlg_distill.config import compose
 from nlg_distill.errors import UserError
 from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store
+from nlg_distill.tables import reproduce
 from nlg_distill.tables.parts import Part, Run
 from nlg_distill.tables.reproduce import (
     _cores,
@@ -185,3 +187,10 @@ def test_a_student_that_shares_its_length_with_its_start_can_be_scaled():
     (again,) = equal_time_runs(part, runs)
     start = again.stages.subject.parents["init"]
     assert start.config["training"]["max_steps"] == 600
+
+
+@pytest.mark.parametrize("console", [report.console, reproduce.console, store.console])
+def test_brackets_of_overrides_are_printed(console, capsys):
+    console.print("run loss=[nll] [red]")
+    said = capsys.readouterr()
+    assert "run loss=[nll] [red]" in said.out + said.err

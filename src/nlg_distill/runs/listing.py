@@ -10,7 +10,6 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from nlg_distill.comparing.comparison import (
@@ -166,15 +165,15 @@ def show_runs(runs: Sequence[ListedRun], among: int, metric: str | None = None) 
     table.add_column("s trained", justify="right", no_wrap=True)
     table.add_column("folder", overflow="fold")
     for run, own in zip(runs, overrides, strict=True):
-        table.add_row(*map(escape, _line(run, own, metric)))
+        table.add_row(*_line(run, own, metric))
     console.print(table)
     console.print(f"{len(runs)} of {among} runs", highlight=False)
     if shared:
-        console.print(f"all with {escape(shared)}", highlight=False, soft_wrap=True)
+        console.print(f"all with {shared}", highlight=False, soft_wrap=True)
     for run in runs:
         for told in filter(None, (run.state and run.state.error, run.state and run.state.doubt)):
             text = f"{run.folder}: {run.status}: {told}"
-            console.print(escape(text), highlight=False, soft_wrap=True)
+            console.print(text, highlight=False, soft_wrap=True)
 
 
 def _line(run: ListedRun, overrides: str, metric: str | None) -> list[str]:
