@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra.utils import get_class, instantiate
 
+from nlg_distill.data.batch import Example
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.spans import align
 from nlg_distill.data.tokenizer import Tokenizer
@@ -101,12 +102,12 @@ def aligned_teacher(
 ) -> AlignedTeacher:
     """The source of a teacher with its `own` tokenizer, for a student's texts."""
     texts = [pair.target for pair in pairs]
+    ours, theirs = encode_pairs(pairs, tokenizer), encode_pairs(pairs, own)
     places = zip(tokenizer.target_places(texts), own.target_places(texts), strict=True)
-    unknown = zip(_unknown(tokenizer, texts), _unknown(own, texts), strict=True)
+    unknown = zip(_unknown(tokenizer, ours), _unknown(own, theirs), strict=True)
     alignments = [align(*sides, numbers) for sides, numbers in zip(places, unknown, strict=True)]
-    theirs = encode_pairs(pairs, own)
     mapping = PieceMapping.of(
-        encode_pairs(pairs, tokenizer),
+        ours,
         theirs,
         alignments,
         ends=(tokenizer.special.end, own.special.end),
@@ -115,11 +116,11 @@ def aligned_teacher(
     return AlignedTeacher(source, own.special, theirs, alignments, mapping)
 
 
-def _unknown(tokenizer: Tokenizer, texts: Sequence[str]) -> list[frozenset[int]]:
-    """The numbers of the unknown tokens in each text."""
+def _unknown(tokenizer: Tokenizer, examples: Sequence[Example]) -> list[frozenset[int]]:
+    """The numbers of the unknown tokens in each target."""
     return [
-        frozenset(number for number, id_ in enumerate(ids) if id_ == tokenizer.unknown_id)
-        for ids in tokenizer.encode_targets(texts)
+        frozenset(i for i, id_ in enumerate(example.target_ids) if id_ == tokenizer.unknown_id)
+        for example in examples
     ]
 
 
