@@ -56,7 +56,7 @@ class Reader:
         self.driver.get_log("browser")
         self.driver.get_log("performance")
         self.driver.get(page.as_uri())
-        return self
+        return self._when_painted()
 
     def run(self, script, *arguments):
         return self.driver.execute_script(script, *arguments)
@@ -70,6 +70,7 @@ class Reader:
 
     def press(self, *keys):
         self.driver.switch_to.active_element.send_keys(*keys)
+        self._when_painted()
 
     def choose(self, label, text):
         from selenium.webdriver.support.select import Select
@@ -77,8 +78,17 @@ class Reader:
         path = f"//label[starts-with(normalize-space(), '{label}')]/select"
         select = Select(self.driver.find_element("xpath", path))
         select.select_by_visible_text(text)
+        self._when_painted()
 
     def click(self, selector):
         element = self.one(selector)
         self.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
         element.click()
+        self._when_painted()
+
+    def _when_painted(self):
+        """What has changed is on the screen: a chart is drawn once its place has a width."""
+        self.driver.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
+        )
+        return self

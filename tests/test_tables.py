@@ -7,8 +7,10 @@ import json
 import pytest
 from rich.console import Console
 
+from nlg_distill.config import CONF
 from nlg_distill.errors import UserError
 from nlg_distill.report import show_table
+from nlg_distill.tables.origin import command_of, origin_of
 from nlg_distill.tables.parts import Run
 from nlg_distill.tables.spec import Best, Claim, Column, Row, TableSpec, load_spec
 from nlg_distill.tables.table import Table
@@ -372,3 +374,65 @@ def test_the_terminal_shows_every_number(finished, tmp_path, monkeypatch):
     if finished.spec.equal_seconds:
         for cell in finished.equal_time.cells("KD", finished.equal_time_columns):
             assert cell in shown
+
+
+# What a table was made with.
+
+
+def stored(root, name, parents=(), **facts):
+    """The metadata of an artifact, as the store leaves it."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    known = {
+        "made": "2026-11-27T20:00:00+00:00",
+        "seconds": 10.0,
+        "packages": {"torch": "2.13.0", "sacrebleu": "2.6.0"},
+        "python": "3.11.9",
+        "git_commit": "0" * 40,
+        "machine": "x86_64, 2 cores, Linux",
+        "parents": {parent.split("/")[0]: parent for parent in parents},
+    }
+    (folder / "metadata.json").write_text(json.dumps({**known, **facts}))
+    return str(folder)
+
+
+def test_the_origin_counts_what_rows_share_once(tmp_path):
+    stored(tmp_path, "corpus/c", made="2026-11-27T19:00:00+00:00", seconds=3.0)
+    stored(tmp_path, "student/a", ["corpus/c"], seconds=200.0)
+    (tmp_path / "student/a/training.json").write_text('{"training_seconds": 1000.0}')  # killed once
+    stored(tmp_path, "student/b", ["corpus/c"], seconds=50.0, machine="aarch64, 8 cores, Linux")
+    scores = [
+        stored(tmp_path, f"scores/{key}", [f"student/{key}", "corpus/c"], git_commit=key * 40)
+        for key in "ab"
+    ]
+    table = Table(seeded_spec(), seeded_runs(), origin=origin_of("nlg-distill reproduce x", scores))
+    told = table.markdown().partition("## How it was made\n\n")[2]
+    assert told.startswith("    nlg-distill reproduce x\n")
+    assert "between 2026-11-27T19:00:00 and 2026-11-27T20:00:00 UTC" in told
+    assert "1,073 s of work, each of 5 artifacts once" in told  # 3 + 1000 + 50 + 2 * 10
+    assert "student 1,050" in told
+    assert "Python 3.11.9, torch 2.13.0, sacrebleu 2.6.0." in told
+    assert all(commit * 40 in told for commit in "0ab")
+    assert "Machine: " in told
+    assert "aarch64, 8 cores, Linux" in told
+
+
+def test_the_command_is_the_one_that_makes_the_table_again():
+    assert command_of("x", [], scale=None, seeds=None) == "nlg-distill reproduce x"
+    assert command_of("x", ["loss=[nll, taid]"], scale="paper", seeds=2) == (
+        "nlg-distill reproduce x --scale paper --seeds 2 'loss=[nll, taid]'"
+    )
+
+
+COMMITTED = sorted(path.parent for path in (CONF.parent / "tables").glob("*/table.md"))
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.name)
+def test_a_committed_table_has_the_rows_and_seeds_of_its_config(folder):
+    spec = load_spec(CONF / "table" / f"{folder.name}.yaml")
+    runs = json.loads((folder / "table.json").read_text())
+    assert list(dict.fromkeys(run["row"] for run in runs)) == [row.row for row in spec.rows]
+    seeds = {run["seed"] for run in runs if run["metrics"]["stage"] == "student"}
+    assert seeds == {*spec.seeds}
+    assert {run["metrics"]["git_commit"][40:] for run in runs} == {""}  # no changed code
+    assert f"nlg-distill reproduce {folder.name}\n" in (folder / "table.md").read_text()

@@ -14,14 +14,23 @@ FACTS = ("packages", "python", "git_commit", "machine")
 
 def environment() -> dict[str, Any]:
     """The `FACTS` of this process."""
-    commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--", ":/", ":(top,exclude)tables")  # results are none
     facts = (
         {name: importlib.metadata.version(name) for name in PACKAGES},
         platform.python_version(),
         f"{commit}-dirty" if changes else commit or None,
-        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
     )
     return dict(zip(FACTS, facts, strict=True))
+
+
+def _processor() -> str:
+    """Its architecture, and its model where Linux says it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return ", ".join([*models[:1], platform.machine()])
 
 
 def _git(*command: str) -> str:

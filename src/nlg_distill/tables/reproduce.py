@@ -10,11 +10,13 @@ from hydra.utils import instantiate
 from rich.console import Console
 
 from nlg_distill.config import CONF, check, compose
+from nlg_distill.environment import FACTS
 from nlg_distill.errors import UserError
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.scores import result_paths
 from nlg_distill.store import Store, metadata
+from nlg_distill.tables.origin import command_of, origin_of
 from nlg_distill.tables.parts import Part, Run, known, lookup
 from nlg_distill.tables.significance import compare_rows
 from nlg_distill.tables.spec import Row, TableSpec, load_spec
@@ -58,6 +60,10 @@ def reproduce(
     if spec.equal_seconds:
         table.equal_time_runs = _make(spec, equal_time_runs(table.part, planned), folder, cores)
     table.tests = compare_rows(spec, table.runs)
+    command = command_of(name, extra, scale=scale, seeds=seeds)
+    table.origin = origin_of(
+        command, [run.artifact for run in (*table.runs, *table.equal_time_runs)]
+    )
     table.write(table_folder)
     log_table(table, table_folder.name, planned[0].cfg, folder)
     return table
@@ -200,8 +206,8 @@ def _finished(run: PlannedRun, store: Store) -> Run:
     result = json.loads((scores / "result.json").read_text(encoding="utf-8"))
     kind = run.cfg.stage
     seed = run.cfg.teacher_seed if kind == "teacher" else run.cfg.seed
-    machine = metadata(scores)["machine"]
-    return Run(run.row, seed, {"stage": kind, "machine": machine, **result}, str(scores))
+    facts = {name: metadata(scores)[name] for name in (*FACTS, "made")}
+    return Run(run.row, seed, {"stage": kind, **facts, **result}, str(scores))
 
 
 def _print_run(label: str, spec: TableSpec, run: Run) -> None:

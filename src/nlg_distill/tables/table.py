@@ -10,6 +10,7 @@ from typing import Any
 
 from nlg_distill.runs.metric_facts import how_written
 from nlg_distill.store import write_json
+from nlg_distill.tables.origin import Origin
 from nlg_distill.tables.parts import SECONDS, Part, Run, known, lookup
 from nlg_distill.tables.resampling import LEVEL, Tests
 from nlg_distill.tables.sections import (
@@ -34,12 +35,16 @@ COST = (
 
 @dataclass
 class Table:
-    """The finished runs of a table; those at equal training time where it asks for them."""
+    """The finished runs of a table; those at equal training time where it asks for them.
+
+    `origin` is what it was made with; a table that nothing made has none.
+    """
 
     spec: TableSpec
     runs: Sequence[Run]
     equal_time_runs: Sequence[Run] = field(default_factory=list)
     tests: Tests = field(default_factory=dict)
+    origin: Origin | None = None
 
     @property
     def part(self) -> Part:
@@ -164,6 +169,8 @@ class Table:
                 *self.equal_time.markdown(self.equal_time_columns),
             ]
             lines += ["", f"- {self.equal_time_note()}"]
+        if self.origin:
+            lines += ["", *self.origin.markdown()]
         return "\n".join([*lines, ""])
 
     def csv(self) -> str:
