@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench
+.PHONY: help demo test conformance lint bench
 
 help:  ## This list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -13,6 +13,11 @@ demo: .venv/.made  ## Everything on real text: teacher, students, one table (20 
 
 test: .venv/.made  ## The whole test suite, slow tests included
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+conformance: .venv/.made  ## The losses beside those of other systems, which this installs
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[conformance]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps torchdistill
+	$(BIN)/python -m pytest -m conformance
 
 lint: .venv/.made  ## Style, spelling and types
 	$(BIN)/ruff check
