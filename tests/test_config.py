@@ -42,6 +42,7 @@ GROUPS = {  # how a file of each group is chosen
     "logger": "logger={}",
     "loss": "loss=[{}]",
     "model": "model@student_model={}",
+    "optimizer": "optimizer@student_training.optimizer={}",
     "sweep": "sweep={}",
     "targets": "targets={}",
     "task": "task={}",

@@ -12,7 +12,7 @@ from torch import nn
 from nlg_distill.data.batch import Example, collate
 from nlg_distill.errors import UserError
 from nlg_distill.losses import nll
-from nlg_distill.models import GPT, gpt
+from nlg_distill.models import GPT, attention
 from nlg_distill.models.attention import Attended, rotated, sinusoids
 from nlg_distill.teachers.signal import TeacherSignal
 
@@ -69,7 +69,7 @@ def rows_without_gap(batch):
 
 
 def test_layers_are_those_of_pytorch_where_nothing_is_turned(batch, monkeypatch):
-    monkeypatch.setattr(gpt, "rotated", lambda states, waves: states)
+    monkeypatch.setattr(attention, "rotated", lambda states, waves: states)
     model = decoder_only().double()
     stack, output = pytorch_stack(model), model(batch)
     states = output.features.hidden_states

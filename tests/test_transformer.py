@@ -18,7 +18,8 @@ LAYERS = [f"{part}.{number}" for part in ("encoder", "decoder", "cross") for num
 
 def transformer(vocab_size=7, **changes):
     sizes = dict(hidden_size=8, num_layers=2, num_heads=2, feed_forward_size=20, dropout=0.0)
-    model = TransformerEncoderDecoder(vocab_size, **(sizes | changes))
+    settings = sizes | {"positions": "sinusoidal"} | changes
+    model = TransformerEncoderDecoder(vocab_size, **settings)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))  # norms and biases matter too
@@ -117,6 +118,50 @@ def test_positions_by_their_formula():
         angles = [position / 10_000 ** (2 * i / 6) for i in range(3)]
         expected = [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
         assert row == pytest.approx(expected, abs=1e-3 if position > 1000 else 1e-5)
+
+
+def turned(states):
+    """Queries or keys as complex numbers, those at position n turned by n times their angles."""
+    first, second = states.double().chunk(2, dim=-1)
+    width, time = first.shape[-1], first.shape[-2]
+    angles = torch.tensor([[n / 10_000 ** (i / width) for i in range(width)] for n in range(time)])
+    return torch.complex(first, second) * torch.exp(1j * angles)
+
+
+def test_rotary_positions_turn_queries_and_keys_of_self_attention_alone(batch):
+    model = transformer(positions="rotary")
+    features = model(batch).features
+    for name, states, layer, mask in (
+        ("encoder.1", "encoder.0", model.encoder[1], batch.source_mask[:, None, None]),
+        ("decoder.1", "decoder.0", model.decoder[1], None),
+    ):
+        attention = layer.self_attention
+        normed = layer.self_norm(features.hidden_states[states])
+        keys, values = attention.read(normed)
+        scores = (turned(attention.ask(normed)) @ turned(keys).conj().transpose(-1, -2)).real
+        seen = torch.ones_like(scores, dtype=torch.bool).tril() if mask is None else mask
+        rows = (scores / 2).masked_fill(~seen, -math.inf).softmax(dim=-1)  # the root of width 4
+        torch.testing.assert_close(features.attentions[name].double(), rows, rtol=0, atol=1e-5)
+        torch.testing.assert_close(features.values[name], values)
+    cross = model.decoder[1].cross_attention
+    memory = features.hidden_states["encoder"]
+    torch.testing.assert_close(features.values["cross.1"], cross.read(memory)[1])
+    embedded = math.sqrt(8) * model.embedding(batch.source_ids)  # no position is added
+    first, _ = model.encoder[0](
+        embedded, batch.source_mask, sinusoids(torch.arange(len(embedded[0]))[None], 4)
+    )
+    torch.testing.assert_close(features.hidden_states["encoder.0"], first)
+
+
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+def test_tokens_one_by_one_stand_at_the_positions_of_all_at_once(batch, positions):
+    model = transformer(positions=positions)
+    state = model.start(batch.source_ids, batch.source_mask)
+    one_by_one = []
+    for ids in batch.decoder_input_ids.unbind(dim=1):
+        output, state = model.step(ids[:, None], state)
+        one_by_one.append(output.logits[:, 0])
+    torch.testing.assert_close(torch.stack(one_by_one, dim=1), model(batch).logits)
 
 
 def test_texts_may_be_of_any_length():
@@ -245,6 +290,11 @@ def test_parameters_have_the_names_that_artifacts_were_saved_with():
         (dict(num_heads=3), "hidden_size must be even and a multiple of num_heads=3, got 8"),
         (dict(hidden_size=9, num_heads=3), "must be even and a multiple of num_heads=3, got 9"),
         (dict(dropout=1.0), r"dropout must be in \[0, 1\), got 1\.0"),
+        (dict(positions="learned"), "positions must be sinusoidal or rotary, got learned"),
+        (
+            dict(positions="rotary", hidden_size=6),
+            "a multiple of twice num_heads=2 for positions=rotary, got 6",
+        ),
     ],
 )
 def test_refuses_impossible_sizes(changes, message):

@@ -79,6 +79,18 @@ class Attention(nn.Module):
         queries: Tensor = self.query(states)
         return queries.reshape(*queries.shape[:2], self.num_heads, -1).transpose(1, 2)
 
+    def ask_itself(
+        self,
+        states: Float[Tensor, "batch time hidden"],
+        waves: Float[Tensor, "#batch time width"] | None,
+    ) -> tuple[Float[Tensor, "batch heads time width"], Float[Tensor, "2 batch heads time width"]]:
+        """Queries, and keys and values; `rotated` where there are `waves`, of their positions."""
+        queries, read = self.ask(states), self.read(states)
+        if waves is None:
+            return queries, read
+        keys, values = read
+        return rotated(queries, waves), torch.stack([rotated(keys, waves), values])
+
     def find(
         self,
         queries: Float[Tensor, "batch heads queries width"],

@@ -3,7 +3,7 @@
 Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (GPT-2), section 2.3:
 normalisation before each part and after the last layer, a GELU, one matrix of embeddings, and a
 smaller start for what is added to states. Positions are rotary, as in GPT-NeoX and Llama: see
-`rotated`. No linear map and no norm has a bias.
+`attention.rotated`. No linear map and no norm has a bias.
 
 Deviations: the GELU is exact, and weights start with a spread of one over the root of what they sum
 over, which suits any width, instead of 0.02.
@@ -24,7 +24,6 @@ from nlg_distill.models.attention import (
     Attention,
     KeyValueState,
     Trace,
-    rotated,
     sinusoids,
 )
 from nlg_distill.models.generation_model import GenerationModel
@@ -52,10 +51,7 @@ class Block(nn.Module):
         waves: Float[Tensor, "#rows time width"],
     ) -> tuple[Float[Tensor, "rows heads time width"], Float[Tensor, "2 rows heads time width"]]:
         """Queries, and keys and values, at the positions that `waves` are of."""
-        normed = self.attention_norm(states)
-        keys, values = self.attention.read(normed)
-        queries = rotated(self.attention.ask(normed), waves)
-        return queries, torch.stack([rotated(keys, waves), values])
+        return self.attention.ask_itself(self.attention_norm(states), waves)
 
     def forward(
         self,

@@ -4,6 +4,7 @@ Vaswani et al., "Attention Is All You Need", 2017, https://arxiv.org/abs/1706.03
 table 3 names the base model. Normalisation stands before each part and after the last layer, the
 Pre-LN Transformer of Xiong et al., "On Layer Normalization in the Transformer Architecture", 2020,
 https://arxiv.org/abs/2002.04745, which trains without a long warm-up.
+Positions are the paper's, or rotary.
 
 Deviations: the projection to logits has a bias; of a position, all sines stand before all cosines.
 """
@@ -39,11 +40,14 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, states: Float[Tensor, "batch source hidden"], mask: Bool[Tensor, "batch source"]
+        self,
+        states: Float[Tensor, "batch source hidden"],
+        mask: Bool[Tensor, "batch source"],
+        waves: Float[Tensor, "1 source width"] | None,
     ) -> tuple[Float[Tensor, "batch source hidden"], Attended]:
-        """The states that the next layer reads."""
-        normed = self.self_norm(states)
-        found, own = self.self_attention(normed, self.self_attention.read(normed), mask[:, None])
+        """The states that the next layer reads; `waves` are of positions where these are rotary."""
+        queries, read = self.self_attention.ask_itself(self.self_norm(states), waves)
+        found, own = self.self_attention.find(queries, read, mask[:, None])
         return self.feed_forward(states + self.dropout(found)), own
 
     def feed_forward(
@@ -71,6 +75,7 @@ class DecoderLayer(EncoderLayer):
         read: Float[Tensor, "2 sources heads source width"],
         mask: Bool[Tensor, "sources source"],
         written: Float[Tensor, "2 sources beam heads before width"],
+        waves: Float[Tensor, "1 time width"] | None,
     ) -> tuple[
         Float[Tensor, "sources beam time hidden"],
         Float[Tensor, "2 sources beam heads after width"],
@@ -80,9 +85,9 @@ class DecoderLayer(EncoderLayer):
         """The states that the next layer reads, what is now written, and both attentions."""
         (sources, beam, time, _), heads = states.shape, written.shape[3]
         normed = self.self_norm(states).flatten(0, 1)
-        new = self.self_attention.read(normed).reshape(2, sources, beam, heads, time, -1)
-        written = torch.cat([written, new], dim=-2)
-        found, own = self.self_attention(normed, written.flatten(1, 2), None)
+        queries, new = self.self_attention.ask_itself(normed, waves)
+        written = torch.cat([written, new.reshape(2, sources, beam, heads, time, -1)], dim=-2)
+        found, own = self.self_attention.find(queries, written.flatten(1, 2), None)
         states = states + self.dropout(found.unflatten(0, (sources, beam)))
         normed = self.cross_norm(states).flatten(1, 2)  # a source's hypotheses look together
         found, cross = self.cross_attention(normed, read, mask[:, None])
@@ -108,20 +113,24 @@ class TransformerEncoderDecoder(GenerationModel):
         num_heads: int,
         feed_forward_size: int,
         dropout: float,
+        positions: str,
     ) -> None:
         """Builds the parameters; source, target and output embeddings are one matrix.
 
         Args:
             vocab_size: number of pieces, shared by source and target.
-            hidden_size: width of embeddings and states; even, for the positions' sake.
+            hidden_size: width of embeddings and states.
             num_layers: layers of the encoder and of the decoder.
             num_heads: heads of each attention; divides `hidden_size`.
             feed_forward_size: width between the two linear maps of a layer.
             dropout: probability in [0, 1), on embeddings and on all that is added to states.
+            positions: `sinusoidal`, added to embeddings, or `rotary`: queries and keys of
+                self-attention are turned by them (`attention.rotated`).
 
         Raises:
-            UserError: if a size is not positive, `hidden_size` is odd or no multiple of
-                `num_heads`, or `dropout` is outside [0, 1).
+            UserError: if a size is not positive, `hidden_size` is no multiple of `num_heads`, what
+                positions are told by is odd (`hidden_size`, of rotary ones the width of a head),
+                `dropout` is outside [0, 1), or there are no such positions.
         """
         super().__init__()
         require_positive(
@@ -131,6 +140,14 @@ class TransformerEncoderDecoder(GenerationModel):
             num_heads=num_heads,
             feed_forward_size=feed_forward_size,
         )
+        if positions not in ("sinusoidal", "rotary"):
+            raise UserError(f"positions must be sinusoidal or rotary, got {positions}")
+        self.is_rotary = positions == "rotary"
+        if self.is_rotary and hidden_size % (2 * num_heads):
+            raise UserError(
+                f"hidden_size must be a multiple of twice num_heads={num_heads} for "
+                f"positions=rotary, got {hidden_size}"
+            )
         if hidden_size % 2 or hidden_size % num_heads:
             raise UserError(
                 f"hidden_size must be even and a multiple of num_heads={num_heads}, "
@@ -188,9 +205,9 @@ class TransformerEncoderDecoder(GenerationModel):
         trace: Trace,
     ) -> KeyValueState:
         """The state before any token."""
-        states = self._embed(source_ids, first=0)
+        states, waves = self._embed(source_ids, first=0)
         for number, layer in enumerate(self.encoder):
-            states, own = layer(states, mask)
+            states, own = layer(states, mask, waves)
             trace.hidden[f"encoder.{number}"], trace.attended[f"encoder.{number}"] = states, own
         memory = self.encoder_norm(states)
         trace.hidden["encoder"], trace.attended["encoder"] = memory, own
@@ -201,11 +218,11 @@ class TransformerEncoderDecoder(GenerationModel):
         self, token_ids: Int[Tensor, "sources beam time"], state: KeyValueState, trace: Trace
     ) -> tuple[Float[Tensor, "sources beam time hidden"], KeyValueState]:
         """Reads what follows the tokens of the state."""
-        states = self._embed(token_ids, first=state.length)
+        states, waves = self._embed(token_ids, first=state.length)
         written = []
         for number, layer in enumerate(self.decoder):
             states, all_written, own, cross = layer(
-                states, state.read[number], state.mask, state.written[number]
+                states, state.read[number], state.mask, state.written[number], waves
             )
             written.append(all_written)
             trace.hidden[f"decoder.{number}"] = states[:, 0]
@@ -217,9 +234,10 @@ class TransformerEncoderDecoder(GenerationModel):
 
     def _embed(
         self, token_ids: Int[Tensor, "*rows time"], *, first: int
-    ) -> Float[Tensor, "*rows time hidden"]:
-        """Embeddings of tokens whose first stands at position `first`."""
+    ) -> tuple[Float[Tensor, "*rows time hidden"], Float[Tensor, "1 time width"] | None]:
+        """Embeddings of tokens, the first at position `first`; waves, where these are rotary."""
         scaled: Tensor = self.embedding(token_ids) * math.sqrt(self.embedding.embedding_dim)
         positions = torch.arange(first, first + token_ids.shape[-1], device=token_ids.device)
-        embedded: Tensor = self.dropout(scaled + sinusoids(positions, scaled.shape[-1]).to(scaled))
-        return embedded
+        if self.is_rotary:
+            return self.dropout(scaled), sinusoids(positions[None], self.head_size)
+        return self.dropout(scaled + sinusoids(positions, scaled.shape[-1]).to(scaled)), None

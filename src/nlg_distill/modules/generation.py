@@ -1,7 +1,7 @@
 """What every module shares: token-normalised updates, an optimizer, and writing for validation."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,9 +17,10 @@ from nlg_distill.decoding import Hypothesis, greedy_search
 from nlg_distill.losses import LabelTerm, Objective, nll
 from nlg_distill.models import GenerationModel
 from nlg_distill.modules.diagnostics import NoOpWatch, distributions, gradient_shares
+from nlg_distill.modules.optimizers import parameter_groups
 from nlg_distill.teachers.signal import TeacherSignal
 
-OptimizerFactory = Callable[[Iterator[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[list[dict[str, Any]]], Optimizer]
 ScheduleFactory = Callable[[Optimizer], LRScheduler]
 
 
@@ -51,7 +52,7 @@ class GenerationModule(L.LightningModule):
             model: writes text, with a step interface; its parameters are trained.
             special: ids of the tokens that are not text.
             objective: the terms of the loss; plain maximum likelihood if not given.
-            optimizer: makes an optimizer of parameters; not needed to evaluate.
+            optimizer: makes an optimizer of `parameter_groups`; not needed to evaluate.
             schedule: makes a learning-rate schedule of the optimizer, one step per update.
             writes: whether texts are written for validation, where there are sources.
         """
@@ -180,7 +181,7 @@ class GenerationModule(L.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         assert self.optimizer is not None, "a module without optimizer cannot train"
-        optimizer = self.optimizer(self.parameters())
+        optimizer = self.optimizer(parameter_groups(self.parameters(), self.model))
         if self.schedule is None:
             return optimizer
         schedule: Any = {"scheduler": self.schedule(optimizer), "interval": "step"}

@@ -53,7 +53,7 @@ class Training:
         accumulate_grad_batches: micro-batches per optimizer step.
         gradient_clip_val: largest gradient norm.
         threads: threads of a CPU training.
-        optimizer: makes an optimizer of parameters.
+        optimizer: makes an optimizer of `modules.optimizers.parameter_groups`.
         schedule: makes a learning-rate schedule of the optimizer.
     """
 
@@ -90,7 +90,12 @@ class Training:
 
     def rehearse(self) -> None:
         """Lets optimizer and schedule refuse their settings."""
-        self.schedule(self.optimizer([nn.Parameter(torch.zeros(1))]))
+        shapes = {True: (1, 1), False: (1,)}
+        groups = [
+            {"params": [nn.Parameter(torch.zeros(shape))], "matrices": matrices}
+            for matrices, shape in shapes.items()
+        ]
+        self.schedule(self.optimizer(groups))
 
     def fit(
         self,
