@@ -88,7 +88,7 @@ class DecoderLayer(EncoderLayer):
         queries, new = self.self_attention.ask_itself(normed, waves)
         written = torch.cat([written, new.reshape(2, sources, beam, heads, time, -1)], dim=-2)
         found, own = self.self_attention.find(queries, written.flatten(1, 2), None)
-        states = states + self.dropout(found.unflatten(0, (sources, beam)))
+        states = states + self.dropout(found.reshape(states.shape))
         normed = self.cross_norm(states).flatten(1, 2)  # a source's hypotheses look together
         found, cross = self.cross_attention(normed, read, mask[:, None])
         states = states + self.dropout(found.unflatten(1, (beam, time)))
