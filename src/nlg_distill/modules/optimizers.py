@@ -23,13 +23,17 @@ def parameter_groups(
         Groups as optimizers of PyTorch take them, with `matrices` true for those of hidden layers:
         all with two dimensions but embeddings and the projection to logits.
     """
-    tables = [m.weight for m in model.modules() if isinstance(m, nn.Embedding)]
-    rows = {len(model.get_parameter(name)) for name in model.token_tables}
-    apart = {id(table) for table in tables}
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    num_tokens = {len(model.get_parameter(name)) for name in model.token_tables}
+
+    def is_of_hidden_layer(parameter: nn.Parameter) -> bool:
+        if parameter.ndim != 2 or id(parameter) in tables:
+            return False
+        return len(parameter) not in num_tokens  # as many rows as tokens: the projection
+
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in parameters:
-        is_hidden = id(parameter) not in apart and len(parameter) not in rows
-        groups[parameter.ndim == 2 and is_hidden].append(parameter)
+        groups[is_of_hidden_layer(parameter)].append(parameter)
     return [{"params": found, "matrices": key} for key, found in groups.items() if found]
 
 
