@@ -113,7 +113,7 @@ class TransformerEncoderDecoder(GenerationModel):
         num_heads: int,
         feed_forward_size: int,
         dropout: float,
-        positions: str,
+        positions: str = "sinusoidal",
     ) -> None:
         """Builds the parameters; source, target and output embeddings are one matrix.
 
