@@ -15,6 +15,8 @@ from nlg_distill.stages.tokenizer import load_tokenizer
 from nlg_distill.teachers.aligned import AlignedTeacher
 from nlg_distill.teachers.live import LiveTeacher
 
+pytestmark = pytest.mark.slow
+
 OWN = ["tokenizer@teacher_tokenizer=sentencepiece", "teacher_tokenizer.vocab_size=36"]
 BOTH = "loss=[nll,span_kl,sorted_wasserstein]"
 

@@ -22,6 +22,8 @@ from nlg_distill.stages.plan import plan
 from nlg_distill.store import Store
 from nlg_distill.teachers.live import LiveTeacher
 
+pytestmark = pytest.mark.slow
+
 WORD_KD = ["experiment=word_kd", "trainer.precision=32-true", "logger=none"]
 EXACT = ["teacher=cached", "teacher.k=44", "teacher.quantised=false"]
 
@@ -105,7 +107,6 @@ def parents_of(stage, store):
     return {role: store.path(parent) for role, parent in stage.parents.items()}
 
 
-@pytest.mark.slow
 def test_two_devices_store_what_one_does(home, tmp_path, monkeypatch):
     overrides = [*settings(home), *WORD_KD, "teacher=cached", "teacher.k=4"]
     train(overrides, home / "runs" / "devices")
@@ -128,7 +129,6 @@ def run_with_small_shards(folder):
     run(compose(overrides), overrides, Path(folder) / "runs" / "killed")
 
 
-@pytest.mark.slow
 def test_a_killed_cache_goes_on_where_it_stopped(tmp_path):
     write_corpus(tmp_path)
     command = [sys.executable, str(Path(__file__)), str(tmp_path)]

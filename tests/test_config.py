@@ -107,6 +107,7 @@ def checkpoints(home, monkeypatch):
     monkeypatch.chdir(home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [f for f in FILES if f.parts[0] in GROUPS], ids=str)
 @pytest.mark.usefixtures("checkpoints")
 def test_every_config_composes_and_fits_its_constructors(file):
@@ -121,6 +122,7 @@ def test_every_config_composes_and_fits_its_constructors(file):
     assert plan(cfg, [choice]).scores.key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", names("table"))
 @pytest.mark.usefixtures("checkpoints")
 def test_every_row_of_every_table_composes(table):
@@ -151,6 +153,7 @@ def paper_checkpoints(home, monkeypatch):
     monkeypatch.chdir(home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", PAPER)
 @pytest.mark.usefixtures("paper_checkpoints")
 def test_every_row_of_a_table_is_rehearsed_at_the_scale_of_its_paper(table):
@@ -276,6 +279,7 @@ COMMANDS = {
 assert len(COMMANDS) > 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", COMMANDS)
 @pytest.mark.usefixtures("checkpoints")
 def test_the_command_that_a_config_gives_works(file):

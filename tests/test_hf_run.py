@@ -25,6 +25,8 @@ from nlg_distill.stages.plan import plan
 from nlg_distill.stages.teacher_text import load_teacher_text
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 
+pytestmark = pytest.mark.slow
+
 ROLES = ("student", "teacher")
 LORA = "{_target_: peft.LoraConfig, r: 2, target_modules: all-linear}"
 

@@ -15,6 +15,8 @@ from test_run_state import write_state
 from nlg_distill.errors import UserError
 from nlg_distill.runs.listing import chosen_runs, listed_runs, show_runs, unfinished
 
+pytestmark = pytest.mark.slow
+
 LR = "student_training.optimizer.lr"
 
 
@@ -150,7 +152,6 @@ def list_runs(folder):
     return done.stdout
 
 
-@pytest.mark.slow
 def test_runs_of_train_py_are_running_killed_failed_and_finished(tmp_path):
     """One process after the other, as a user sees them from another terminal."""
     write_corpus(tmp_path)

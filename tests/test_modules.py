@@ -91,6 +91,7 @@ def test_update_does_not_depend_on_accumulation(size, accumulate):
     torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_update_does_not_depend_on_the_number_of_processes(tmp_path):
     whole = train(distillation(), split(32))
     program = [sys.executable, str(Path(__file__)), str(tmp_path / "two.pt")]

@@ -35,6 +35,8 @@ from nlg_distill.store import Store
 from nlg_distill.targets import Sampling
 from nlg_distill.text_metrics import chrf
 
+pytestmark = pytest.mark.slow
+
 GERMAN = ["eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun", "zehn"]
 ENGLISH = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -302,7 +304,6 @@ def checkpoint_appears(artifacts):
     return list(artifacts.glob("student/*.partial/work/last.ckpt"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["baseline", "word_kd"])
 def test_a_killed_training_ends_as_if_it_had_never_been_killed(home, tmp_path, experiment):
     def overrides(folder):
@@ -339,7 +340,6 @@ def test_a_killed_training_ends_as_if_it_had_never_been_killed(home, tmp_path, e
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-@pytest.mark.slow
 def test_two_processes_train_what_one_does(home, tmp_path):
     """Two ranks with half the batch each, and one that accumulates both halves."""
     one = ["student_training.accumulate_grad_batches=2"]
@@ -360,7 +360,6 @@ def test_two_processes_train_what_one_does(home, tmp_path):
     torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_teacher_student_and_table_on_a_real_corpus(tmp_path):
     """A teacher, its Seq-KD student and the baseline on Chinese, compared in a table."""
     command = [

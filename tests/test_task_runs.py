@@ -17,6 +17,8 @@ from nlg_distill.tables.spec import Best, Column, Row, TableSpec
 from nlg_distill.tables.table import Table
 from nlg_distill.text_metrics import distinct
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):

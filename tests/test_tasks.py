@@ -43,6 +43,7 @@ def test_what_does_not_fit_together_is_refused(settings, message):
         Task(**settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "task"),
     [

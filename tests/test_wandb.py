@@ -20,6 +20,8 @@ from nlg_distill.tables.spec import Row, TableSpec
 from nlg_distill.tables.table import Table
 from nlg_distill.tracking.wandb_table import log_table
 
+pytestmark = pytest.mark.slow
+
 VARIABLES = ("CACHE", "CONFIG", "DATA")
 
 
@@ -209,7 +211,6 @@ def test_settings_have_their_effect(first, home):
     assert any(entry.ref for entry in corpus.manifest.contents), "a corpus is no model"
 
 
-@pytest.mark.slow
 def test_the_run_of_an_agent_is_that_of_the_student_alone(first, home, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_RUN_ID", "ofagent1")
     chosen = overrides(home, f"paths.runs={tmp_path}", "experiment=baseline", "seed=6")
@@ -272,7 +273,6 @@ def test_another_logger_is_told_nothing_of_a_table(tabled, home, chosen):
     assert not (home / "runs" / "silent").exists()
 
 
-@pytest.mark.slow
 def test_the_runs_of_a_sweep_are_a_group(home, tmp_path):
     chosen = overrides(home, f"paths.runs={tmp_path}", "experiment=baseline,word_kd", "-m")
     assert start(chosen, tmp_path).wait() == 0, (tmp_path / "log").read_text()
@@ -282,7 +282,6 @@ def test_the_runs_of_a_sweep_are_a_group(home, tmp_path):
     assert {run.run.run_group for run in runs} == {f"sweep {time}"}
 
 
-@pytest.mark.slow
 def test_a_reproduced_table_is_a_group_of_whole_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_corpus(tmp_path)

@@ -11,6 +11,8 @@ from test_run import settings, train, write_corpus
 from wandb_records import offline_runs
 from wandb_server import wandb_server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
