@@ -18,10 +18,11 @@ def bare_training(overrides, steps, warm_up=WARM_UP):
     from nlg_distill.data.batching import TokenBatchSampler
     from nlg_distill.data.datamodule import BatchDataset
     from nlg_distill.losses import nll
+    from nlg_distill.modules.optimizers import parameter_groups
     from nlg_distill.precision import autocast, cpu_precision
 
     _, training, tokenizer, examples, model = prepare(overrides)
-    optimizer = training.optimizer(model.parameters())
+    optimizer = training.optimizer(parameter_groups(model.parameters(), model))
     schedule = training.schedule(optimizer)
     sampler = TokenBatchSampler(examples, batch_tokens=training.batch_tokens, length=steps, seed=1)
     dataset = BatchDataset(examples, tokenizer.special)

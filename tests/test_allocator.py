@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import resource, torch
 from nlg_distill.allocator import keep_freed_memory
-
-pytestmark = pytest.mark.slow
 {setup}
 def use():
     return [torch.ones({size} << 18) for _ in range({count})]

@@ -44,6 +44,16 @@ def test_all_layers_give_the_teacher(family):
     torch.testing.assert_close(student(batch).logits, teacher(batch).logits, rtol=0, atol=0)
 
 
+def test_positions_of_another_kind_are_another_architecture():
+    (name,) = (name for name in FAMILIES if "transformer" in name)
+    turned, added = (toy_structure(name, num_layers=2, rotary=rotary) for rotary in (True, False))
+    message = r"is a TransformerEncoderDecoder and the teacher a .* with rotary positions"
+    with pytest.raises(UserError, match=message):
+        CopyLayers(layers=[0, 1]).hand_over(added, turned)
+    with pytest.raises(UserError, match=r"its student's architecture is .* with rotary positions"):
+        refuse_other_structure(added, turned, "baseline")
+
+
 @pytest.mark.parametrize("layers", [[1], [1, 1], [0, 2]])
 @pytest.mark.parametrize(
     ("family", "parts"), [("transformer", ["encoder", "decoder"]), ("gpt", ["decoder"])]
@@ -155,7 +165,8 @@ SIZES = {
 
 def sized(family, sizes):
     lstm = dict(bidirectional=True, tie_embeddings=False, embedding_std=0.4)
-    return family(7, dropout=0.0, **sizes, **(lstm if family is LSTMEncoderDecoder else {})).eval()
+    own = {LSTMEncoderDecoder: lstm, TransformerEncoderDecoder: {"rotary": False}}
+    return family(7, dropout=0.0, **sizes, **own.get(family, {})).eval()
 
 
 @pytest.mark.parametrize("by", ["importance", "order"])

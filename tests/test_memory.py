@@ -12,12 +12,12 @@ from nlg_distill import memory
 from nlg_distill.memory import PeakMemory
 from nlg_distill.modules import StudentModule
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import torch
 from nlg_distill.allocator import keep_freed_memory
 from nlg_distill.memory import _forget_peak, _peak_bytes
-
-pytestmark = pytest.mark.slow
 keep_freed_memory()
 [torch.ones(4_000_000) for _ in range(25)]  # 400 MB, of another training
 assert _peak_bytes() > 400e6

@@ -6,13 +6,15 @@ from functools import partial
 import hf_checkpoints
 import pytest
 import torch
-from conftest import STRUCTURES, toy_structure
+from conftest import FAMILIES, STRUCTURES, toy_model, toy_structure
 from torch import nn
 
+from nlg_distill.errors import UserError
 from nlg_distill.modules import MuonAdamW
 from nlg_distill.modules.optimizers import parameter_groups
 
 VOCAB = hf_checkpoints.VOCAB
+(TRANSFORMER,) = (name for name in FAMILIES if "transformer" in name)
 PRETRAINED = ("bart", "gpt2", "llama", "t5_untied")
 TABLES = (
     "embed",
@@ -47,13 +49,37 @@ def test_matrices_of_hidden_layers_are_all_but_those_of_tokens_and_positions(nam
     assert all(any(part in name for part in TABLES) for name in matrices), matrices
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        toy_model(vocab_size=24, hidden_size=6),  # four gates of 6
+        toy_structure(TRANSFORMER, vocab_size=24, feed_forward_size=24),
+    ],
+)
+def test_a_matrix_with_as_many_rows_as_there_are_tokens_may_be_of_a_hidden_layer(model):
+    inner, others = (group["params"] for group in parameter_groups(model.parameters(), model))
+    assert 24 in {len(parameter) for parameter in inner}
+    tables = {id(p) for p in others if p.ndim == 2}
+    assert id(model.projection.weight) in tables
+    assert len(tables) == len({id(model.projection.weight), *map(id, embeddings(model))})
+
+
+def embeddings(model):
+    return [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
+
+
+def test_parameters_of_which_nothing_is_said_are_refused():
+    with pytest.raises(UserError, match="which parameters are matrices of hidden layers"):
+        muon([{"params": [nn.Parameter(torch.zeros(2, 2))]}])
+
+
 def groups_of(*shapes):
     parameters = [nn.Parameter(torch.randn(shape)) for shape in shapes]
     split = {key: [p for p in parameters if (p.ndim == 2) == key] for key in (True, False)}
     return parameters, [{"params": found, "matrices": key} for key, found in split.items()]
 
 
-def test_a_first_step_of_muon_is_orthogonal_and_as_long_as_one_of_adamw():
+def test_a_first_step_of_muon_is_orthogonal_with_a_root_mean_square_of_a_fifth_of_the_rate():
     torch.manual_seed(0)
     (matrix, vector), groups = groups_of((48, 32), (7,))
     before = [matrix.detach().clone(), vector.detach().clone()]
@@ -109,7 +135,6 @@ def test_a_resumed_optimizer_goes_on_with_the_same_bits():
     resumed.load_state_dict(state)
     go_on(resumed, held, [2, 3])
     assert all(torch.equal(one, other) for one, other in zip(parameters, held, strict=True))
-    assert not torch.equal(parameters[0], state["state"][0]["momentum_buffer"])
 
 
 def test_the_rate_of_a_schedule_is_that_of_both():

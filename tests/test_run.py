@@ -304,11 +304,18 @@ def checkpoint_appears(artifacts):
     return list(artifacts.glob("student/*.partial/work/last.ckpt"))
 
 
-@pytest.mark.parametrize("experiment", ["baseline", "word_kd"])
-def test_a_killed_training_ends_as_if_it_had_never_been_killed(home, tmp_path, experiment):
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ["experiment=baseline"],
+        ["experiment=word_kd", "optimizer@student_training.optimizer=muon"],
+    ],
+    ids=lambda chosen: chosen[0],
+)
+def test_a_killed_training_ends_as_if_it_had_never_been_killed(home, tmp_path, chosen):
     def overrides(folder):
         paths = [f"paths.artifacts={folder}/artifacts", f"paths.runs={folder}/runs"]
-        return [*settings(home, steps=40, dropout=0.3), *paths, f"experiment={experiment}"]
+        return [*settings(home, steps=40, dropout=0.3), *paths, *chosen]
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):

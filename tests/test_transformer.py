@@ -18,7 +18,7 @@ LAYERS = [f"{part}.{number}" for part in ("encoder", "decoder", "cross") for num
 
 def transformer(vocab_size=7, **changes):
     sizes = dict(hidden_size=8, num_layers=2, num_heads=2, feed_forward_size=20, dropout=0.0)
-    settings = sizes | {"positions": "sinusoidal"} | changes
+    settings = sizes | {"rotary": False} | changes
     model = TransformerEncoderDecoder(vocab_size, **settings)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -129,7 +129,7 @@ def turned(states):
 
 
 def test_rotary_positions_turn_queries_and_keys_of_self_attention_alone(batch):
-    model = transformer(positions="rotary")
+    model = transformer(rotary=True)
     features = model(batch).features
     for name, states, layer, mask in (
         ("encoder.1", "encoder.0", model.encoder[1], batch.source_mask[:, None, None]),
@@ -153,9 +153,9 @@ def test_rotary_positions_turn_queries_and_keys_of_self_attention_alone(batch):
     torch.testing.assert_close(features.hidden_states["encoder.0"], first)
 
 
-@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
-def test_tokens_one_by_one_stand_at_the_positions_of_all_at_once(batch, positions):
-    model = transformer(positions=positions)
+@pytest.mark.parametrize("rotary", [False, True])
+def test_tokens_one_by_one_stand_at_the_positions_of_all_at_once(batch, rotary):
+    model = transformer(rotary=rotary)
     state = model.start(batch.source_ids, batch.source_mask)
     one_by_one = []
     for ids in batch.decoder_input_ids.unbind(dim=1):
@@ -290,10 +290,9 @@ def test_parameters_have_the_names_that_artifacts_were_saved_with():
         (dict(num_heads=3), "hidden_size must be even and a multiple of num_heads=3, got 8"),
         (dict(hidden_size=9, num_heads=3), "must be even and a multiple of num_heads=3, got 9"),
         (dict(dropout=1.0), r"dropout must be in \[0, 1\), got 1\.0"),
-        (dict(positions="learned"), "positions must be sinusoidal or rotary, got learned"),
         (
-            dict(positions="rotary", hidden_size=6),
-            "a multiple of twice num_heads=2 for positions=rotary, got 6",
+            dict(rotary=True, hidden_size=6),
+            "a multiple of twice num_heads=2 for rotary positions, got 6",
         ),
     ],
 )

@@ -42,7 +42,9 @@ def refuse_other_structure(
         UserError: at the first parameter whose shape differs, or which one of them lacks.
     """
     wanted, given = (
-        {name: list(value.shape) for name, value in model.state_dict().items()} | model.heads
+        {name: list(value.shape) for name, value in model.state_dict().items()}
+        | model.heads
+        | {"architecture": model.architecture}
         for model in (student, earlier)
     )
     for name in wanted | given:

@@ -57,6 +57,12 @@ class GenerationModel(nn.Module, ABC):
         tables = ("embedding.weight", "source_embedding.weight", "target_embedding.weight")
         return [name for name in self.state_dict() if name in tables]
 
+    @property
+    def logit_weight(self) -> nn.Parameter:
+        """The matrix that makes logits of hidden states; an embedding's where both are tied."""
+        weight: nn.Parameter = self.projection.weight  # type: ignore[union-attr, assignment]
+        return weight
+
     def axes(self, name: str) -> tuple[Axis | None, ...]:
         """What the dimensions of a parameter count; None where that is not cut, as a vocabulary.
 

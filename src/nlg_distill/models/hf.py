@@ -145,6 +145,12 @@ class HFModel(GenerationModel):
         return OutputProjection(head, self._extra_bias, self.vocab_size)
 
     @property
+    def logit_weight(self) -> nn.Parameter:
+        """The weight of the output embeddings."""
+        weight: nn.Parameter = self.inner.get_output_embeddings().weight
+        return weight
+
+    @property
     def _extra_bias(self) -> Float[Tensor, "1 rows"] | None:
         """What some models add to their logits, and no linear map of theirs has."""
         return dict(self.inner.named_buffers(recurse=False)).get("final_logits_bias")

@@ -113,7 +113,7 @@ class TransformerEncoderDecoder(GenerationModel):
         num_heads: int,
         feed_forward_size: int,
         dropout: float,
-        positions: str = "sinusoidal",
+        rotary: bool,
     ) -> None:
         """Builds the parameters; source, target and output embeddings are one matrix.
 
@@ -124,13 +124,13 @@ class TransformerEncoderDecoder(GenerationModel):
             num_heads: heads of each attention; divides `hidden_size`.
             feed_forward_size: width between the two linear maps of a layer.
             dropout: probability in [0, 1), on embeddings and on all that is added to states.
-            positions: `sinusoidal`, added to embeddings, or `rotary`: queries and keys of
-                self-attention are turned by them (`attention.rotated`).
+            rotary: whether queries and keys of self-attention are turned by their positions
+                (`attention.rotated`), instead of sinusoids that are added to embeddings.
 
         Raises:
             UserError: if a size is not positive, `hidden_size` is no multiple of `num_heads`, what
-                positions are told by is odd (`hidden_size`, of rotary ones the width of a head),
-                `dropout` is outside [0, 1), or there are no such positions.
+                positions are told by is odd (`hidden_size`, of rotary ones the width of a head), or
+                `dropout` is outside [0, 1).
         """
         super().__init__()
         require_positive(
@@ -140,13 +140,11 @@ class TransformerEncoderDecoder(GenerationModel):
             num_heads=num_heads,
             feed_forward_size=feed_forward_size,
         )
-        if positions not in ("sinusoidal", "rotary"):
-            raise UserError(f"positions must be sinusoidal or rotary, got {positions}")
-        self.is_rotary = positions == "rotary"
-        if self.is_rotary and hidden_size % (2 * num_heads):
+        self.rotary = rotary
+        if rotary and hidden_size % (2 * num_heads):
             raise UserError(
                 f"hidden_size must be a multiple of twice num_heads={num_heads} for "
-                f"positions=rotary, got {hidden_size}"
+                f"rotary positions, got {hidden_size}"
             )
         if hidden_size % 2 or hidden_size % num_heads:
             raise UserError(
@@ -171,6 +169,11 @@ class TransformerEncoderDecoder(GenerationModel):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.embedding.weight, std=hidden_size**-0.5)
         self.projection.weight = self.embedding.weight
+
+    @property
+    def architecture(self) -> str:
+        """Its class, and how it knows positions: queries learn to use the one or the other."""
+        return f"{type(self).__name__}{' with rotary positions' if self.rotary else ''}"
 
     def axes(self, name: str) -> tuple[Axis | None, ...]:
         """`hidden`, and for every attention and layer its heads and feed-forward width."""
@@ -238,6 +241,6 @@ class TransformerEncoderDecoder(GenerationModel):
         """Embeddings of tokens, the first at position `first`; waves, where these are rotary."""
         scaled: Tensor = self.embedding(token_ids) * math.sqrt(self.embedding.embedding_dim)
         positions = torch.arange(first, first + token_ids.shape[-1], device=token_ids.device)
-        if self.is_rotary:
+        if self.rotary:
             return self.dropout(scaled), sinusoids(positions[None], self.head_size)
         return self.dropout(scaled + sinusoids(positions, scaled.shape[-1]).to(scaled)), None

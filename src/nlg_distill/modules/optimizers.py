@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Muon, Optimizer
 
+from nlg_distill.errors import UserError
 from nlg_distill.models import GenerationModel
 
 
@@ -23,17 +24,11 @@ def parameter_groups(
         Groups as optimizers of PyTorch take them, with `matrices` true for those of hidden layers:
         all with two dimensions but embeddings and the projection to logits.
     """
-    tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    num_tokens = {len(model.get_parameter(name)) for name in model.token_tables}
-
-    def is_of_hidden_layer(parameter: nn.Parameter) -> bool:
-        if parameter.ndim != 2 or id(parameter) in tables:
-            return False
-        return len(parameter) not in num_tokens  # as many rows as tokens: the projection
-
+    apart = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    apart.add(id(model.logit_weight))
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for parameter in parameters:
-        groups[is_of_hidden_layer(parameter)].append(parameter)
+        groups[parameter.ndim == 2 and id(parameter) not in apart].append(parameter)
     return [{"params": found, "matrices": key} for key, found in groups.items() if found]
 
 
@@ -41,9 +36,13 @@ class MuonAdamW(Optimizer):
     """Muon for the matrices of hidden layers, AdamW for all else.
 
     A matrix moves by an orthogonal one that is near its mean gradient: Jordan et al., "Muon: An
-    optimizer for hidden layers in neural networks", 2024, https://kellerjordan.github.io/posts/muon/.
-    Its steps are scaled to be as long as those of AdamW, so that both have one rate: Liu et al.,
-    "Muon is Scalable for LLM Training", 2025, https://arxiv.org/abs/2502.16982, section 2.2.
+    optimizer for hidden layers in neural networks", 2024, https://kellerjordan.github.io/posts/muon/,
+    with Nesterov's momentum. Its steps are scaled to the root mean square that AdamW's usually
+    have, 0.2 of the rate, so that both have one rate: Liu et al., "Muon is Scalable for LLM
+    Training", 2025, https://arxiv.org/abs/2502.16982, section 2.2, equation 4.
+
+    Deviations: keys and values of an attention are one matrix here, and so are the four gates of an
+    LSTM. As in PyTorch's `Muon`, steps are computed in bfloat16 and are only roughly orthogonal.
     """
 
     def __init__(
@@ -63,9 +62,17 @@ class MuonAdamW(Optimizer):
             momentum: share of the mean gradient that Muon keeps at a step.
             betas: shares that AdamW keeps of the mean gradient and of its square.
             weight_decay: of both; a step takes `lr` times as much of each parameter.
+
+        Raises:
+            UserError: if parameters are given that are in no such group.
         """
         self._inner: list[Optimizer] = []
         for group in groups:
+            if not isinstance(group, Mapping) or "matrices" not in group:
+                raise UserError(
+                    "Muon has to know which parameters are matrices of hidden layers: give it "
+                    "nlg_distill.modules.optimizers.parameter_groups"
+                )
             if group["matrices"]:
                 settings: dict[str, Any] = {"momentum": momentum, "adjust_lr_fn": "match_rms_adamw"}
             else:
