@@ -404,7 +404,12 @@ def test_the_origin_counts_what_rows_share_once(tmp_path):
     (tmp_path / "student/a/training.json").write_text('{"training_seconds": 1000.0}')  # killed once
     stored(tmp_path, "student/b", ["corpus/c"], seconds=50.0, machine="aarch64, 8 cores, Linux")
     scores = [
-        stored(tmp_path, f"scores/{key}", [f"student/{key}", "corpus/c"], git_commit=key * 40)
+        stored(
+            tmp_path,
+            f"scores/{key}",
+            [f"student/{key}", "corpus/c", "tokenizer/gone"],
+            git_commit=key * 40,
+        )
         for key in "ab"
     ]
     table = Table(seeded_spec(), seeded_runs(), origin=origin_of("nlg-distill reproduce x", scores))
@@ -413,6 +418,7 @@ def test_the_origin_counts_what_rows_share_once(tmp_path):
     assert "between 2026-11-27T19:00:00 and 2026-11-27T20:00:00 UTC" in told
     assert "1,073 s of work, each of 5 artifacts once" in told  # 3 + 1000 + 50 + 2 * 10
     assert "student 1,050" in told
+    assert "Of 1 more, removed since, nothing is known." in told
     assert "Python 3.11.9, torch 2.13.0, sacrebleu 2.6.0." in told
     assert all(commit * 40 in told for commit in "0ab")
     assert "Machine: " in told

@@ -18,11 +18,13 @@ class Origin:
         command: what makes the table again.
         facts: the metadata of each artifact, each once, whichever rows use it.
         seconds: what each took, of a training all attempts.
+        num_missing: of how many others, since removed from the store, nothing is known.
     """
 
     command: str
     facts: Mapping[Path, Mapping[str, Any]]
     seconds: Mapping[Path, float]
+    num_missing: int
 
     def markdown(self) -> list[str]:
         """The lines of a section."""
@@ -39,6 +41,8 @@ class Origin:
             f"{sum(self.seconds.values()):,.0f} s of work, each of {len(self.facts)} artifacts "
             f"once, whatever ran beside it: {parts}.",
         ]
+        if self.num_missing:
+            notes.append(f"Of {self.num_missing} more, removed since, nothing is known.")
         versions = [
             (
                 f"Python {facts['python']}",
@@ -61,5 +65,5 @@ def command_of(name: str, extra: Sequence[str], *, scale: str | None, seeds: int
 
 def origin_of(command: str, artifacts: Iterable[str]) -> Origin:
     """The origin of a table whose scores are `artifacts`."""
-    seconds, _ = work(Path(artifact) for artifact in artifacts)
-    return Origin(command, {path: metadata(path) for path in seconds}, seconds)
+    seconds, missing = work(Path(artifact) for artifact in artifacts)
+    return Origin(command, {path: metadata(path) for path in seconds}, seconds, len(missing))
