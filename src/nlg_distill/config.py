@@ -2,14 +2,10 @@
 
 import difflib
 import functools
-import importlib.util
 import inspect
 import re
-import types
-import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -17,11 +13,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from nlg_distill.errors import UserError
-from nlg_distill.extras import install
+from nlg_distill.signatures import check_node, fits
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
@@ -39,7 +35,6 @@ OURS = {  # what a training gives to the Trainer itself
     "num_sanity_val_steps",
     "use_distributed_sampler",
 }
-WRAPPED = ("anneal", "temperature", "token_weights", "transform")  # what conf/wrapper sets
 
 
 def _scaled(model: DictConfig, share: object) -> int | None:
@@ -176,7 +171,7 @@ def check(cfg: DictConfig) -> None:
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"no value for {', '.join(missing)}: give it as {missing[0]}=...")
     for name, value in (("seed", cfg.seed), ("teacher_seed", cfg.teacher_seed)):
-        if not _fits(value, int):
+        if not fits(value, int):
             raise UserError(f"{name} must be int, got {value!r}")
         if not 0 <= value < 2**32:
             raise UserError(f"{name} must be in [0, 2^32), got {value}")
@@ -188,23 +183,7 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"nothing reads {unknown[0]}{hint}")
     if absent := sorted({str(key) for key in _defaults()} - {str(key) for key in cfg}):
         raise UserError(f"nothing is chosen for {absent[0]}")
-    if ours := OURS & {str(key) for key in cfg.trainer}:
-        raise UserError(
-            f"trainer.{min(ours)} is not read: a training's length, clipping and the like are set "
-            f"in student_training and teacher_training, its logger by logger="
-        )
-    if "strategy" in cfg.trainer or cfg.trainer.get("num_nodes", 1) != 1:
-        raise UserError(
-            "trainer.strategy and trainer.num_nodes cannot be chosen: several devices of one "
-            "machine train as trainer.devices=2, by data parallelism (ddp_spawn)"
-        )
-    devices = cfg.trainer.get("devices")
-    if not _fits(devices, int) or devices < 1:
-        raise UserError(
-            f"trainer.devices must be their number, got {devices!r}: the number changes a result, "
-            f"which may not depend on what a machine has: give it, as in trainer.devices=2, and "
-            f"say which ones with CUDA_VISIBLE_DEVICES"
-        )
+    _check_trainer(cfg.trainer)
     if cfg.stage not in ("teacher", "student"):
         raise UserError(f"stage must be teacher or student, got {cfg.stage!r}")
     for group, usual in _defaults().items():
@@ -217,7 +196,27 @@ def check(cfg: DictConfig) -> None:
     _check_terms("teacher_loss", "loss@teacher_loss", cfg.teacher_loss)
     for path, node in _nodes(cfg, ""):
         if "_target_" in node:
-            _check_node(path, node)
+            check_node(path, node)
+
+
+def _check_trainer(trainer: DictConfig) -> None:
+    if ours := OURS & {str(key) for key in trainer}:
+        raise UserError(
+            f"trainer.{min(ours)} is not read: a training's length, clipping and the like are set "
+            f"in student_training and teacher_training, its logger by logger="
+        )
+    if "strategy" in trainer or trainer.get("num_nodes", 1) != 1:
+        raise UserError(
+            "trainer.strategy and trainer.num_nodes cannot be chosen: several devices of one "
+            "machine train as trainer.devices=2, by data parallelism (ddp_spawn)"
+        )
+    devices = trainer.get("devices")
+    if not fits(devices, int) or devices < 1:
+        raise UserError(
+            f"trainer.devices must be their number, got {devices!r}: the number changes a result, "
+            f"which may not depend on what a machine has: give it, as in trainer.devices=2, and "
+            f"say which ones with CUDA_VISIBLE_DEVICES"
+        )
 
 
 def _check_terms(group: str, choice: str, terms: DictConfig) -> None:
@@ -240,66 +239,6 @@ def _check_terms(group: str, choice: str, terms: DictConfig) -> None:
                 f"{choice}=[nll,{name!s}], or leave out what sets it, such as an experiment with "
                 f"that term"
             )
-
-
-def _check_node(path: str, node: DictConfig) -> None:
-    try:
-        target = get_object(node._target_)
-    except Exception as error:
-        package = str(node._target_).partition(".")[0]
-        command = None if importlib.util.find_spec(package) else install(package)
-        hint = f"\nIt comes with an extra: {command}" if command else ""
-        raise UserError(
-            f"{path}._target_={node._target_} cannot be imported: {error}{hint}"
-        ) from error
-    function = target.__init__ if inspect.isclass(target) else target
-    parameters = inspect.signature(target).parameters
-    try:
-        hints = typing.get_type_hints(function)
-    except NameError:  # other packages may name what they import for type checkers alone
-        hints = {}
-    for key in node:
-        name = str(key)
-        if name in ("_target_", "_partial_", "_recursive_"):
-            continue
-        if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, n=1)
-            hint = f"did you mean {path}.{near[0]}?" if near else f"it takes {list(parameters)}"
-            if name in WRAPPED and "loss." in path:
-                hint = f"what a wrapper sets there does not apply to this term; {hint}"
-            raise UserError(f"{path}.{name} is not an argument of {node._target_}: {hint}")
-        value = node[name]
-        if isinstance(value, DictConfig | ListConfig):
-            wrong = "_target_" not in value and _is_of_leaves(hints.get(name))
-        else:
-            wrong = not _fits(value, hints.get(name))
-        if wrong:
-            plain = inspect.isclass(hints[name])
-            expected = hints[name].__name__ if plain else str(hints[name]).replace("typing.", "")
-            raise UserError(f"{path}.{name} must be {expected}, got {value!r}")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a leaf of a config has the type of an annotation; what is not understood, passes."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return any(_fits(value, option) for option in typing.get_args(hint))
-    if typing.get_origin(hint) is typing.Literal:
-        return value in typing.get_args(hint)
-    if typing.get_origin(hint) is Callable:
-        return callable(value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint) if inspect.isclass(hint) and hint is not Any else True
-
-
-def _is_of_leaves(hint: Any) -> bool:
-    """Whether an annotation takes numbers, words or functions alone."""
-    united = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    options = typing.get_args(hint) if united else [hint]
-    leaves = (bool, int, float, str, types.NoneType)
-    return all(o in leaves or typing.get_origin(o) is Callable for o in options)
 
 
 def _nodes(cfg: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
