@@ -279,7 +279,7 @@ def test_a_live_teachers_text_and_scores_do_not_know_of_sources():
 def test_a_table_schedules_the_cache_after_its_teacher(tmp_path):
     overrides = (KL, "teacher=cached", "teacher_training.threads=2")
     run = PlannedRun("row", "row", overrides, compose(overrides), stages(*overrides))
-    by_label = {job.label: job for job in jobs_of(Store(tmp_path), [run])}
+    by_label = {job.label: job for job in jobs_of(Store(tmp_path), [run], set())}
     assert list(by_label) == ["corpus", "tokenizer", "teacher", "teacher signal", "row"]
     stored = by_label["teacher signal"]
     assert stored.threads == 2

@@ -13,8 +13,8 @@ from nlg_distill.tables import verdicts
 from nlg_distill.tables.parts import Run
 from nlg_distill.tables.published import Mark, Published, Value
 from nlg_distill.tables.resampling import Compared, RowTest
-from nlg_distill.tables.sections import shape_sections
-from nlg_distill.tables.spec import Row, TableSpec, load_spec
+from nlg_distill.tables.sections import findings, shape_sections
+from nlg_distill.tables.spec import Claim, Row, TableSpec, load_spec
 from nlg_distill.tables.table import Table
 from nlg_distill.tables.verdicts import Agreement, Verdict, judge, welch
 
@@ -251,6 +251,34 @@ def test_nothing_is_judged_by_what_is_not_known(paper):
     assert any("not verified" in note for note in section.notes) == ("M" in str(paper))
 
 
+@pytest.mark.parametrize(
+    ("ours", "noise", "tests", "bound", "expected"),
+    [
+        (13.0, "little", {}, 0.0, "holds"),
+        (13.0, "little", {"KD": CLEAR}, 2.0, "holds"),
+        (13.0, "little", {"KD": UNCLEAR}, 2.0, "within noise"),
+        (13.0, "much", {}, 2.0, "within noise"),
+        (13.0, "much", {}, 4.0, "does NOT hold"),
+        (7.0, "little", {"KD": CLEAR}, 0.0, "does NOT hold"),
+        (7.0, "much", {}, 0.0, "within noise"),
+    ],
+)
+def test_a_claim_is_within_noise_where_chance_explains_it(ours, noise, tests, bound, expected):
+    table = made({"Base": 10.0, "KD": ours}, noise, tests=tests)
+    claim = dict(claim="C", row="KD", metric="beam_5/bleu")
+    minus = Claim(**claim, minus="Base", at_least=bound)
+    assert table._judge(minus).startswith(f"C: {expected} (")
+    if not bound:
+        over = Claim(**claim, over="Base", at_least=1.0)
+        assert table._judge(over).startswith(f"C: {expected} (")
+
+
+def test_tests_against_the_baseline_say_nothing_of_a_claim_about_another_row():
+    table = made({"Base": 10.0, "KD": 13.0, "More": 15.0}, tests={"More": UNCLEAR})
+    claim = Claim(claim="C", row="More", metric="beam_5/bleu", minus="KD", at_least=0.0)
+    assert table._judge(claim).startswith("C: holds (More: 15 against 13,")
+
+
 def test_a_baseline_has_no_verdict_and_single_runs_without_tests_neither():
     assert verdict(made({"Base": 10.0, "KD": 13.0}, paper=PAPER), "Base") is None
     single = made({"Base": 10.0, "KD": 13.0}, paper=PAPER, seeds=1)
@@ -276,6 +304,19 @@ def test_the_order_to_other_rows_counts():
     assert str(right) == "holds, order 1/1"
     close = verdict(made(ours | {"More": 13.0}, paper=ORDER))
     assert (close.verdict, close.order) == (Verdict.HOLDS, {"More": Agreement.NOISE})
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"), [(15.0, Verdict.HOLDS), (13.0, Verdict.NOISE), (12.0, Verdict.NOT)]
+)
+def test_the_order_judges_alone_where_no_sign_is_known(more, expected):
+    paper = {"Base": ["10.0 M"], "KD": ["12.0 V"], "More": ["14.0 V"]}
+    table = made({"Base": 10.0, "KD": 13.0, "More": more}, paper=paper)
+    kd = verdict(table)
+    assert (kd.sign, kd.verdict) == (None, expected)
+    (section,) = shape_sections(table.spec, table.part, table.tests)
+    assert section.heads[-1] == "shape"
+    assert [row["sign"] for row in findings(table.spec, table.part, table.tests)] == [None] * 3
 
 
 def test_rows_with_another_baseline_stand_in_no_order():
@@ -332,8 +373,8 @@ def test_tests_and_verdicts_are_kept_unrounded(tmp_path):
     assert "## B beside Paper" in text
     assert "## Tests: BLEU K=5" in text
     row = next(line for line in text.splitlines() if "3/3" in line)
-    p_seeds = welch([12.9, 13.0, 13.1], [9.9, 10.0, 10.1])
+    assert welch([12.9, 13.0, 13.1], [9.9, 10.0, 10.1]) < 0.001
     assert row == (
-        f"| KD | 13.0 ± 0.1 | ± 0.5 | +3.0 | {p_seeds:.3f} | 0.010, 0.010, 0.010 | "
-        f"0.010, 0.010, 0.010 | 3/3 |"
+        "| KD | 13.0 ± 0.1 | ± 0.5 | +3.0 | < 0.001 | 0.010, 0.010, 0.010 | "
+        "0.010, 0.010, 0.010 | 3/3 |"
     )

@@ -55,7 +55,7 @@ def test_a_seed_beside_the_seeds_of_a_table_is_refused():
 
 def test_shared_stages_have_labels_of_their_own(tmp_path):
     spec = toy_spec(FINE, baseline="Fine", seeds=[1, 2, 3])
-    jobs = jobs_of(Store(tmp_path), _plan_row(spec, spec.rows[0], ()))
+    jobs = jobs_of(Store(tmp_path), _plan_row(spec, spec.rows[0], ()), set())
     labels = [job.label for job in jobs]
     assert len(set(labels)) == len(labels)
     assert sum(label.startswith("student") for label in labels) == 3
@@ -65,7 +65,7 @@ def test_no_two_jobs_share_a_folder(tmp_path):
     spec = toy_spec(BASE, baseline="Base")
     (run,) = _plan_row(spec, spec.rows[0], ())
     runs = [replace(run, label=label) for label in ("a + b", "A b", "a/b", "c")]
-    jobs = jobs_of(Store(tmp_path), runs)
+    jobs = jobs_of(Store(tmp_path), runs, set())
     folders = {job.label: job.folder for job in jobs}
     assert len({*folders.values()}) == len(jobs)
     assert (folders["a + b"], folders["c"]) == ("a_b", "c")

@@ -1,7 +1,10 @@
 """Rows are tested against their baselines on the texts that their scores keep, seed by seed."""
 
 import json
+import shutil
+import time
 
+import numpy as np
 import pytest
 import yaml
 from sacrebleu.metrics.bleu import BLEU
@@ -49,6 +52,16 @@ def student(row, seed, artifact):
     return Run(row, seed, {"stage": "student"}, artifact)
 
 
+def interval(*systems):
+    """Half of the interval that holds 95% of the BLEU on resamples, the mean of systems."""
+    draws = np.random.default_rng(12345).choice(len(REFERENCES), (1000, len(REFERENCES)))
+    halves = []
+    for texts in systems:
+        scores = [bleu([texts[i] for i in d], [REFERENCES[i] for i in d], []) for d in draws]
+        halves.append((sorted(scores)[974] - sorted(scores)[25]) / 2)
+    return sum(halves) / len(halves)
+
+
 def test_each_seed_is_tested_against_the_baselines_same_seed(tmp_path):
     runs = [
         student("Base", 1, keep(tmp_path / "b1", WORSE)),
@@ -57,7 +70,10 @@ def test_each_seed_is_tested_against_the_baselines_same_seed(tmp_path):
         student("KD", 1, keep(tmp_path / "k1", BETTER)),
     ]
     found = compare_rows(spec(K5, PPL), runs)
-    assert set(found) == {("KD", "beam_5/bleu")}
+    assert set(found) == {("KD", "beam_5/bleu"), ("Base", "beam_5/bleu")}
+    base = found["Base", "beam_5/bleu"]
+    assert (base.tests, base.is_clear, base.is_clear_throughout) == ([], False, False)
+    assert base.half_interval == pytest.approx(interval(WORSE, BETTER))
     second, first = found["KD", "beam_5/bleu"].tests
     assert second.difference == 0
     systems = [("w", WORSE), ("b", BETTER)]
@@ -73,6 +89,8 @@ def test_a_row_is_paired_with_the_only_run_of_its_baseline():
     found = pairs_of(table, "More", runs)
     assert [(a.artifact, b.artifact) for a, b in found] == [("m1", "t"), ("m2", "t")]
     assert pairs_of(table, "Base", runs) == []
+    of_teacher = pairs_of(spec(K5, rows=["Base", "Teacher"]), "Teacher", runs)
+    assert [(a.artifact, b.artifact) for a, b in of_teacher] == [("t", "b1"), ("t", "b2")]
 
 
 def test_greedy_texts_are_tested_where_they_are_kept(tmp_path):
@@ -85,7 +103,8 @@ def test_greedy_texts_are_tested_where_they_are_kept(tmp_path):
     expected = bleu(BETTER, REFERENCES, []) - bleu(WORSE, REFERENCES, [])
     assert (k1, k5) == (pytest.approx(expected), pytest.approx(-expected))
     older = [kept[0], student("KD", 1, keep(tmp_path / "old", WORSE))]
-    assert set(compare_rows(spec(K1, K5), older)) == {("KD", "beam_5/bleu")}
+    tested = {at for at, test in compare_rows(spec(K1, K5), older).items() if test.tests}
+    assert tested == {("KD", "beam_5/bleu")}
 
 
 def test_a_task_says_what_is_counted(tmp_path):
@@ -95,7 +114,7 @@ def test_a_task_says_what_is_counted(tmp_path):
         student("KD", 1, keep(tmp_path / "k", BETTER, task=task)),
     ]
     found = compare_rows(spec(R_L, K5), runs)
-    assert set(found) == {("KD", "beam_5/rouge_l")}, "BLEU is no metric of this task"
+    assert {metric for _, metric in found} == {"beam_5/rouge_l"}, "BLEU is no metric of this task"
     gain = [rouge(texts, REFERENCES, [], variant="rougeL") for texts in (BETTER, WORSE)]
     assert found["KD", "beam_5/rouge_l"].tests[0].difference == pytest.approx(gain[0] - gain[1])
 
@@ -105,7 +124,7 @@ def test_systems_of_different_test_sets_are_not_compared(tmp_path):
         student("Base", 1, keep(tmp_path / "b", WORSE)),
         student("KD", 1, keep(tmp_path / "k", BETTER, references=REFERENCES[::-1])),
     ]
-    assert compare_rows(spec(K5), runs) == {}
+    assert set(compare_rows(spec(K5), runs)) == {("Base", "beam_5/bleu")}
 
 
 # Real runs.
@@ -144,18 +163,24 @@ def test_a_job_that_fails_stops_no_other_and_no_table_is_written(home, capsys):
     table = TableSpec(
         title="T", baseline="Good", rows=[Row(row=name, experiment="x") for name in rows]
     )
+    runs = home / "runs" / "failing"
     with pytest.raises(UserError) as caught:
-        _make(table, planned, home / "logs", 1)
+        _make(table, planned, runs / "first", 1)
     said = str(caught.value).splitlines()
     assert said[0] == "1 failed, and no table was written:"
     assert said[1].startswith("  Short: no training pair has fewer than max_tokens=1 tokens")
-    assert said[1].endswith(f"Its log is {home}/logs/short.log")
+    assert said[1].endswith(f"Its log is {runs}/first/short.log")
     assert said[2] == "Not made, because they need what failed: Fine."
-    assert "UserError: no training pair" in (home / "logs" / "short.log").read_text()
+    assert "UserError: no training pair" in (runs / "first" / "short.log").read_text()
     assert "Good: BLEU K=1" in capsys.readouterr().out
     again = [run for run in planned if run.row == "Good"]
-    assert [run.row for run in _make(table, again, home / "again", 1)] == ["Good"]
-    assert not (home / "again").exists(), "it was found in the store"
+    assert [run.row for run in _make(table, again, runs / "again", 1)] == ["Good"]
+    assert not (runs / "again").exists(), "it was found in the store, and has its folder"
+
+
+def runs_of(folder):
+    """The folders of finished runs."""
+    return sorted(path.parent.name for path in folder.glob("*/*/result.json"))
 
 
 @pytest.mark.slow
@@ -188,12 +213,29 @@ def test_a_table_is_made_at_its_scale_with_tests_and_verdicts(home, monkeypatch)
     paths = [o for o in settings(home) if o.startswith("paths.")]
     made = reproduce("toy", paths, 1, seeds=2)
     assert made.spec.seeds == [1, 2]
-    assert set(made.tests) == {
-        (row, metric) for row in ("Teacher", "KD") for metric in ("beam_1/bleu", "beam_5/bleu")
+    assert {at: len(test.tests) for at, test in made.tests.items()} == {
+        (row, metric): pairs
+        for row, pairs in [("Teacher", 2), ("Base", 0), ("KD", 2)]
+        for metric in ("beam_1/bleu", "beam_5/bleu")
     }
-    assert len(made.tests["KD", "beam_1/bleu"].tests) == 2
     text = (home / "tables" / "toy" / "table.md").read_text()
     assert "Not the paper's setting: all" in text
     assert "## PPL beside P" in text
     assert "| shape |" in text
+    kd = next(run.metrics for run in made.runs if run.row == "KD")
+    assert kd["teacher_seconds"] > 0
+    assert kd["peak_megabytes"] > 0
+    assert "| s of teachers | peak MB |" in text
+    base = text.partition("## Tests: BLEU K=1")[2].partition("| Base | ")[2].splitlines()[0]
+    assert base.split(" | ")[1].startswith("± ")
+    folders = runs_of(home / "runs" / "toy")
+    assert folders == ["base_seed_1", "base_seed_2", "kd_seed_1", "kd_seed_2", "teacher"]
+    reproduce("toy", paths, 1, seeds=2)
+    assert runs_of(home / "runs" / "toy") == folders, "nothing was missing"
+    shutil.rmtree(home / "runs" / "toy")
+    begin = time.time()
+    reproduce("toy", paths, 1, seeds=2)
+    assert runs_of(home / "runs" / "toy") == folders, "what another table made is a run of this one"
+    artifacts = [path for path in (home / "artifacts").glob("*/*/metadata.json")]
+    assert max(path.stat().st_mtime for path in artifacts) < begin, "and nothing is made twice"
     assert "## Tests: BLEU K=1" in text

@@ -14,12 +14,8 @@ from nlg_distill.tables.parts import SECONDS, deviation, known, lookup
 from nlg_distill.tables.spec import BLEU, OTHER_QUALITY, Column
 from nlg_distill.tables.table import COST
 
-TEACHER_COSTS = (
-    Column("s of teachers", "teacher_seconds", ",.0f", fixed=True),
-    Column("s with teachers", "seconds_with_teachers", ",.0f"),
-    Column("peak MB", "peak_megabytes", ",.0f"),
-)
-COLUMNS = {c.metric: c for c in (*BLEU, *OTHER_QUALITY, *COST, *TEACHER_COSTS) if not c.difference}
+ALL_COSTS = (*COST, Column("s with teachers", "seconds_with_teachers", ",.0f"))
+COLUMNS = {c.metric: c for c in (*BLEU, *OTHER_QUALITY, *ALL_COSTS) if not c.difference}
 COSTS = ("parameters", SECONDS, "teacher_seconds", "peak_megabytes")
 DESCRIBES = ("length_ratio", "repetition", "source_words_per_second")  # no score of a task
 
@@ -96,7 +92,7 @@ class Comparison:
         return (
             self.baseline is not None
             and better(column.metric, self.runs) is not None
-            and column.metric not in {c.metric for c in (*COST, *TEACHER_COSTS)}
+            and column.metric not in {c.metric for c in ALL_COSTS}
         )
 
     def _competes(self, row: Group) -> bool:

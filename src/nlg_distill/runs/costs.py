@@ -46,20 +46,17 @@ def work_of_run(run: FinishedRun) -> tuple[dict[Path, float], list[Path]]:
     return work(root / name for name in [run.result["scores"], *run.result["artifacts"].values()])
 
 
-def teacher_work(run: FinishedRun) -> dict[str, float] | None:
-    """Seconds of each artifact of teachers that a run's model was made from, by its folder.
+def teacher_work(model: Path) -> dict[str, float] | None:
+    """Seconds of each artifact of teachers that a model was made from, by its folder.
 
     Teachers' trainings, the texts that they wrote and the signals that were stored of them, also
     those of the student that it starts from; each once, and in full, whoever else uses them. A live
     teacher's work at each step is in the seconds of the training itself.
 
     Returns:
-        Nothing in it where there was no teacher; None where the store does not have what the run
-        was made from any more, or of a black box.
+        Nothing in it where there was no teacher; None where the store does not have what the model
+        was made from any more.
     """
-    if "model" not in run.result["artifacts"]:
-        return None
-    model = run.artifact("model")
     seconds, missing = work([model])
     if missing:
         return None

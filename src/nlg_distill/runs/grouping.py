@@ -61,8 +61,12 @@ class ComparedRun:
 
     @cached_property
     def teacher_work(self) -> dict[str, float] | None:
-        """Seconds of each artifact that its teachers made; None where the store is gone."""
-        return teacher_work(self.run)
+        """Seconds of each artifact that its teachers made.
+
+        None where the store is gone, or of a black box.
+        """
+        has_model = "model" in self.result["artifacts"]
+        return teacher_work(self.run.artifact("model")) if has_model else None
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from nlg_distill.config import CONF, check, compose
 from nlg_distill.environment import FACTS
 from nlg_distill.errors import UserError
 from nlg_distill.rehearsal import rehearse
+from nlg_distill.runs.costs import teacher_work
+from nlg_distill.runs.finished import finished_runs
 from nlg_distill.stages.plan import plan
 from nlg_distill.stages.scores import result_paths
 from nlg_distill.store import Store, metadata
@@ -115,8 +117,8 @@ def _refuse_unscored(spec: TableSpec, run: PlannedRun) -> None:
     needed = spec.metrics
     if run.stages.subject.name == "teacher_text":  # a black box: what is not known is left empty
         there = [path for path in there if path.startswith("beam_") and "words" not in path]
-        claims = [c for c in spec.claims if run.row in (c.row, c.minus, c.over)]
-        needed = [claim.metric for claim in claims]
+        needed = [c.metric for c in spec.claims if c.row == run.row]
+        needed += [c.other_metric or c.metric for c in spec.claims if c.other == run.row]
     if missing := [path for path in needed if path not in there]:
         raise UserError(
             f"{run.row}: the table needs {missing[0]}, and there will be {', '.join(there)}. Give "
@@ -187,7 +189,10 @@ def equal_time_steps(steps: int, validate_every: int, *, seconds: float, target:
 
 
 def _make(spec: TableSpec, planned: Sequence[PlannedRun], folder: Path, cores: int) -> list[Run]:
-    """Makes what is missing, tells of each run that is done, and gives all."""
+    """Makes what is missing, tells of each run that is done, and gives all.
+
+    Every run has a folder of its own beside `folder`, also one that was in the store.
+    """
     store = Store(Path(planned[0].cfg.paths.artifacts))
     by_label = {run.label: run for run in planned}
 
@@ -196,7 +201,8 @@ def _make(spec: TableSpec, planned: Sequence[PlannedRun], folder: Path, cores: i
             _print_run(job.label, spec, _finished(by_label[job.label], store))
 
     store.warn_of_changed_code([run.stages.scores for run in planned])
-    if todo := jobs_of(store, planned):
+    earlier = finished_runs(folder.parent) if any(folder.parent.rglob("result.json")) else []
+    if todo := jobs_of(store, planned, {run.result["scores"] for run in earlier}):
         work_off(todo, folder, cores, console, tell)
     return [_finished(run, store) for run in planned]
 
@@ -207,6 +213,9 @@ def _finished(run: PlannedRun, store: Store) -> Run:
     kind = run.cfg.stage
     seed = run.cfg.teacher_seed if kind == "teacher" else run.cfg.seed
     facts = {name: metadata(scores)[name] for name in (*FACTS, "made")}
+    model = result["artifacts"].get("model")  # a black box has none
+    if model and (work := teacher_work(store.root / model)) is not None:
+        facts["teacher_seconds"] = round(sum(work.values()), 1)
     return Run(run.row, seed, {"stage": kind, **facts, **result}, str(scores))
 
 

@@ -86,7 +86,7 @@ class RowTest:
     """A row beside its baseline in one metric.
 
     Args:
-        tests: for each of the row's seeds.
+        tests: for each pair of their runs; none of a row that is itself the baseline.
         half_interval: half of the 95% interval of the row's score on the test set, by bootstrap;
             the mean over seeds, in the unit of the score.
     """
@@ -97,6 +97,8 @@ class RowTest:
     @property
     def agreeing(self) -> int:
         """At how many seeds both tests are significant and the sign is that of the mean."""
+        if not self.tests:
+            return 0
         sign = fmean(test.difference for test in self.tests) > 0
         return sum(t.is_significant and (t.difference > 0) == sign for t in self.tests)
 
@@ -105,9 +107,14 @@ class RowTest:
         """Whether these are more than half of the seeds."""
         return 2 * self.agreeing > len(self.tests)
 
+    @property
+    def is_clear_throughout(self) -> bool:
+        """Whether these are all of the seeds."""
+        return 0 < self.agreeing == len(self.tests)
+
     def __str__(self) -> str:
         """At how many of how many seeds."""
-        return f"{self.agreeing}/{len(self.tests)}"
+        return f"{self.agreeing}/{len(self.tests)}" if self.tests else ""
 
 
 Tests = Mapping[tuple[str, str], RowTest]

@@ -107,20 +107,19 @@ def _significance_section(spec: TableSpec, part: Part, tests: Tests, metric: str
         test = tests.get((row, metric))
         if test is None:
             continue
-        baseline = spec.baseline_of(row)
-        assert baseline is not None
-        by_seeds = welch(part.values(row, metric), part.values(baseline, metric))
-        shown = [part.mean(row, metric) - part.mean(baseline, metric), test.half_interval]
-        difference, interval = (format(value, column.form) for value in shown)
+        baseline, difference, by_seeds = spec.baseline_of(row), None, None
+        if baseline in part.rows:
+            by_seeds = welch(part.values(row, metric), part.values(baseline, metric))
+            difference = part.mean(row, metric) - part.mean(baseline, metric)
         rows.append(
             [
                 row,
                 part.cells(row, [column])[0],
-                f"± {interval}",
-                f"{'+' if shown[0] >= 0 else ''}{difference}",
-                "" if by_seeds is None else f"{by_seeds:.3f}",
-                ", ".join(f"{t.p_bootstrap:.3f}" for t in test.tests),
-                ", ".join(f"{t.p_randomisation:.3f}" for t in test.tests),
+                f"± {test.half_interval:{column.form}}",
+                "" if difference is None else f"{difference:+{column.form.removeprefix('+')}}",
+                "" if by_seeds is None else p_value(by_seeds),
+                ", ".join(p_value(t.p_bootstrap) for t in test.tests),
+                ", ".join(p_value(t.p_randomisation) for t in test.tests),
                 str(test),
             ]
         )
@@ -130,9 +129,15 @@ def _significance_section(spec: TableSpec, part: Part, tests: Tests, metric: str
         "the score over resampled test sets, mean over seeds.",
         f"p seeds: Welch's t-test of the seeds. The others are of the test set, seed by seed: "
         f"{RESAMPLES:,} resamples, {TRIALS:,} trials, seed {SEED}, as in sacreBLEU; significant: "
-        f"at how many seeds both are below 0.05, with the sign of Δ.",
+        f"at how many seeds both are below 0.05, with the sign of Δ. A row with a single run "
+        f"is tested against each of the baseline's.",
     ]
     return Section(f"Tests: {column.head}", heads, rows, notes)
+
+
+def p_value(p: float) -> str:
+    """A p-value as it is written; never as 0."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _column_of(spec: TableSpec, metric: str) -> Column:

@@ -1,10 +1,11 @@
 """Whether rows of a table differ from their baselines on the test set, seed by seed.
 
-A student with seed s is tested against the baseline's student with seed s, or against the one model
-that a baseline without seeds has. Each pair is a test of its own on the same texts: with three
-seeds, the table says at how many of three a difference is significant. The outputs of several seeds
-are not put together: each sentence of the test set would count three times as if it were three, and
-p would come out too small. What the seeds themselves differ by is shown beside it.
+A student with seed s is tested against the baseline's student with seed s. Where one of the two
+rows has a single model, as a teacher has, it is tested against each of the other's. Each pair is a
+test of its own on the same texts: with three seeds, the table says at how many of three a
+difference is significant. The outputs of several seeds are not put together: each sentence of the
+test set would count three times as if it were three, and p would come out too small. What the seeds
+themselves differ by is shown beside it.
 
 Clark et al., "Better Hypothesis Testing for Statistical Machine Translation: Controlling for
 Optimizer Instability", 2011, https://aclanthology.org/P11-2031, on why one training is not enough.
@@ -84,8 +85,9 @@ COUNTED: Mapping[Callable[..., Any], Callable[..., Counter]] = {
 def compare_rows(spec: TableSpec, runs: Sequence[Run]) -> Tests:
     """Tests every row against its baseline, in the metrics of which the table has differences.
 
-    What is left out: a metric that is not made of counts in texts, and one of texts that are not
-    kept, as those at a beam of 1 of scores made before they were.
+    Of a row without a baseline there is the interval of its score alone. What is left out: a metric
+    that is not made of counts in texts, and one of texts that are not kept, as those at a beam of 1
+    of scores made before they were.
     """
     metrics = [column.metric for column in spec.scores if column.difference]
     metrics += [column.metric for published in spec.published for column in published.columns]
@@ -93,23 +95,24 @@ def compare_rows(spec: TableSpec, runs: Sequence[Run]) -> Tests:
     for metric in dict.fromkeys(metrics):
         compare = _Comparison(metric)
         for row in dict.fromkeys(run.row for run in runs):
-            tested = compare.row(pairs_of(spec, row, runs))
+            own = [run for run in runs if run.row == row]
+            tested = compare.row(own, pairs_of(spec, row, runs))
             if tested is not None:
                 found[row, metric] = tested
     return found
 
 
 def pairs_of(spec: TableSpec, row: str, runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """Each run of a row beside its baseline's with the same seed, or beside the only one it has.
+    """Each run of a row beside its baseline's with the same seed.
 
-    A teacher has one run, and is beside one of the baseline's.
+    The only run of a row, such as a teacher's, is beside each of the other's.
     """
     baseline = spec.baseline_of(row)
     ours = [run for run in runs if run.row == row]
-    theirs = {run.seed: run for run in runs if run.row == baseline}
-    if len(theirs) == 1:
-        return [(run, *theirs.values()) for run in ours]  # type: ignore[misc]
-    return [(run, theirs[run.seed]) for run in ours if run.seed in theirs]
+    theirs = [run for run in runs if run.row == baseline]
+    if len(ours) == 1 or len(theirs) == 1:
+        return [(a, b) for a in ours for b in theirs]
+    return [(a, b) for a in ours for b in theirs if a.seed == b.seed]
 
 
 class _Comparison:
@@ -121,16 +124,19 @@ class _Comparison:
         self._test_sets: dict[tuple[str, ...], tuple[Counter, PairedTests]] = {}
         self._systems: dict[str, tuple[PairedTests, System] | None] = {}
 
-    def row(self, pairs: Sequence[tuple[Run, Run]]) -> RowTest | None:
+    def row(self, runs: Sequence[Run], pairs: Sequence[tuple[Run, Run]]) -> RowTest | None:
         """The tests of a row's runs; None if one of them cannot be tested."""
         tests, intervals = [], []
+        for run in runs:
+            if (system := self._system(run)) is None:
+                return None
+            intervals.append(system[1].half_interval)
         for ours, theirs in pairs:
             a, b = self._system(ours), self._system(theirs)
             if a is None or b is None or a[0] is not b[0]:
                 return None
             tests.append(a[0].compare(a[1], b[1]))
-            intervals.append(a[1].half_interval)
-        return RowTest(tests, fmean(intervals)) if tests else None
+        return RowTest(tests, fmean(intervals))
 
     def _system(self, run: Run) -> tuple[PairedTests, System] | None:
         if run.artifact not in self._systems:

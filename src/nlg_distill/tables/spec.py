@@ -67,7 +67,17 @@ class Best:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a table is to show: a row's metric, minus or over another row's, and its bound."""
+    """What a table is to show: a row's metric, minus or over another row's, and its bound.
+
+    Args:
+        claim: a sentence.
+        row: whose number it is.
+        metric: path in its metrics.
+        at_least: the bound, of the number itself, its difference or its ratio.
+        minus: the row whose number is subtracted.
+        over: the row that it is divided by.
+        other_metric: path in that row's metrics, if it is not the same.
+    """
 
     claim: str
     row: str
@@ -75,6 +85,24 @@ class Claim:
     at_least: float
     minus: str | None = None
     over: str | None = None
+    other_metric: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks what the types cannot say."""
+        if self.minus and self.over:
+            raise UserError(f"{self.claim}: give minus or over, not both")
+        if self.other_metric and not self.other:
+            raise UserError(f"{self.claim}: other_metric is of the row in minus or over: give one")
+
+    @property
+    def other(self) -> str | None:
+        """The row that it is compared with."""
+        return self.minus or self.over
+
+    @property
+    def is_of_sign(self) -> bool:
+        """Whether it says no more than which of two numbers is larger."""
+        return self.at_least == (0.0 if self.minus else 1.0) and self.other is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +177,7 @@ class TableSpec:
         if len(known) < len(self.rows):
             raise UserError("two rows have the same name")
         named = {self.baseline} | {row.baseline for row in self.rows if row.baseline}
-        named |= {n for c in self.claims for n in (c.row, c.minus, c.over) if n} - {BEST_STUDENT}
+        named |= {n for c in self.claims for n in (c.row, c.other) if n} - {BEST_STUDENT}
         named |= {row for published in self.published for row in published.rows}
         if unknown := named - known:
             raise UserError(f"it names rows that it does not have: {', '.join(sorted(unknown))}")
@@ -168,7 +196,8 @@ class TableSpec:
     @property
     def metrics(self) -> list[str]:
         """Every path in a run's metrics that the table needs, but for the costs."""
-        named = [column.metric for column in self.scores] + [claim.metric for claim in self.claims]
+        named = [column.metric for column in self.scores]
+        named += [m for c in self.claims for m in (c.metric, c.other_metric) if m]
         named += [column.metric for published in self.published for column in published.columns]
         return list(dict.fromkeys([*named, self.best.metric]))
 
@@ -179,13 +208,13 @@ class TableSpec:
         return next(r.baseline for r in self.rows if r.row == row) or self.baseline
 
     def at_scale(self, scale: str | None) -> "TableSpec":
-        """The table at one of its scales, at `cpu` if None.
+        """The table at one of its scales, at `cpu` if None, the only one of a table without scales.
 
         Raises:
-            UserError: if it has no scales, or not this one.
+            UserError: if it has not this one.
         """
         if self.cpu is None or self.paper is None:
-            if scale is not None:
+            if scale not in (None, "cpu"):
                 raise UserError(
                     f"this table has one size: leave out --scale {scale}, and change the size by "
                     f"overrides"

@@ -21,6 +21,7 @@ from nlg_distill.tables.sections import (
     significance_sections,
 )
 from nlg_distill.tables.spec import BEST_STUDENT, Claim, Column, TableSpec
+from nlg_distill.tables.verdicts import is_clear
 
 __all__ = ["COST", "EQUAL_TIME", "Part", "Run", "Table", "known", "lookup"]
 EQUAL_TIME = "At equal training time"
@@ -30,6 +31,8 @@ COST = (
     Column("words/s K=1", "beam_1/source_words_per_second", ",.0f"),
     Column("words/s K=5", "beam_5/source_words_per_second", ",.0f"),
     Column("s trained", SECONDS, ",.0f"),
+    Column("s of teachers", "teacher_seconds", ",.0f", fixed=True),
+    Column("peak MB", "peak_megabytes", ",.0f"),
 )
 
 
@@ -50,7 +53,7 @@ class Table:
     def part(self) -> Part:
         """The rows at their own steps."""
         own = {row.row: row.baseline for row in self.spec.rows if row.baseline}
-        clear = {at: SIGNIFICANT for at, t in self.tests.items() if t.agreeing == len(t.tests)}
+        clear = {at: SIGNIFICANT for at, t in self.tests.items() if t.is_clear_throughout}
         return Part(self.runs, self.spec.baseline, own, clear)
 
     @property
@@ -60,9 +63,8 @@ class Table:
 
     @property
     def cost(self) -> tuple[Column, ...]:
-        """The columns of the costs; where no texts are written, none of that speed."""
-        writes = "beam_1" in self._first.metrics
-        return tuple(column for column in COST if writes or "/" not in column.metric)
+        """The columns of the costs that are known of a run; where nobody writes, no speed is."""
+        return tuple(c for c in COST if any(known(run.metrics, c.metric) for run in self.runs))
 
     @property
     def _first(self) -> Run:
@@ -221,11 +223,17 @@ class Table:
         row = self.best_student() if claim.row == BEST_STUDENT else claim.row
         if row is None:
             return f"{claim.claim}: no student has a {self.spec.best.metric} that is a number."
-        value = self.part.mean(row, claim.metric)
+        value, clear = self.part.mean(row, claim.metric), None
         shown = f"{value:.4g}"
-        if other := claim.minus or claim.over:
-            reference = self.part.mean(other, claim.metric)
+        if claim.other:
+            metric = claim.other_metric or claim.metric
+            reference = self.part.mean(claim.other, metric)
             shown += f" against {reference:.4g}"
             value = value - reference if claim.minus else value / reference
+            tested = metric == claim.metric and claim.other == self.spec.baseline_of(row)
+            pair = ((row, claim.metric), (claim.other, metric))
+            clear = is_clear(self.part, self.tests if tested else {}, *pair)
         verdict = "holds" if value >= claim.at_least else "does NOT hold"
+        if clear is False and (claim.is_of_sign or verdict == "holds"):
+            verdict = "within noise"
         return f"{claim.claim}: {verdict} ({row}: {shown}, bound {claim.at_least:g})."

@@ -15,6 +15,10 @@ each other two rows stand.
 A difference of which neither is known is not judged, nor one of a run that diverged. No correction
 is made for many comparisons.
 
+A **claim** of a table, that one number is above another by a bound, *holds* or *does not hold* by
+the means. It is *within noise* where their difference is not clear, if it would hold or if it says
+no more than which of the two is larger. Where no chance is known, the means decide.
+
 **Compared** with a published difference d of the same two rows, which is known (both numbers
 verified, or derived from such) and larger than the column's tolerance: D agrees if it is clear and
 has the sign of d, contradicts if it is clear and has the other one, and is within noise if it is
@@ -27,8 +31,9 @@ difference to every other row with the same baseline, the order:
 - *within noise* if its sign is not clear,
 - *holds* otherwise: its sign agrees, and nothing contradicts.
 
-A teacher has a sign, and stands in no order with students. A row whose published difference to its
-baseline is not known or within the tolerance has no verdict.
+Where its published difference to the baseline is not known or within the tolerance, the order
+judges alone: *holds* if one agrees and none contradicts, *within noise* if none is clear. A row
+with neither has no verdict. A teacher has a sign, and stands in no order with students.
 """
 
 from collections.abc import Sequence
@@ -65,12 +70,12 @@ class Judged:
 
     Args:
         verdict: of the row.
-        sign: its difference to its baseline beside the published one.
+        sign: its difference to its baseline beside the published one; None if that is not known.
         order: the same of its difference to each other row whose published one is known.
     """
 
     verdict: Verdict
-    sign: Agreement
+    sign: Agreement | None
     order: dict[str, Agreement]
 
     def __str__(self) -> str:
@@ -118,8 +123,6 @@ def judge(
     if baseline is None:
         return None
     sign = _agreement(part, tests, published, column, row, baseline)
-    if sign is None:
-        return None
     order = {}
     for other in () if part.is_teacher(row) else published.rows:
         beside = spec.baseline_of(other) == baseline and not part.is_teacher(other)
@@ -127,9 +130,10 @@ def judge(
             agreement = _agreement(part, {}, published, column, row, other)
             if agreement is not None:
                 order[other] = agreement
-    verdict = Verdict.HOLDS
-    if sign == Agreement.NOISE:
-        verdict = Verdict.NOISE
+    deciding = [sign] if sign else list(order.values())
+    if not deciding:
+        return None
+    verdict = Verdict.HOLDS if Agreement.AGREES in deciding else Verdict.NOISE
     if Agreement.CONTRADICTS in (sign, *order.values()):
         verdict = Verdict.NOT
     return Judged(verdict, sign, order)
@@ -149,17 +153,29 @@ def _agreement(
         known(part.first(name).metrics, column.metric) for name in (row, other)
     ):
         return None
-    ours, theirs = part.values(row, column.metric), part.values(other, column.metric)
-    difference = fmean(ours) - fmean(theirs)
-    if not isfinite(difference):
+    difference = part.mean(row, column.metric) - part.mean(other, column.metric)
+    clear = is_clear(part, tests, (row, column.metric), (other, column.metric))
+    if clear is None or not isfinite(difference):
         return None
-    chances = []
-    if (p_value := welch(ours, theirs)) is not None:
-        chances.append(p_value < LEVEL)
-    if test := tests.get((row, column.metric)):
-        chances.append(test.is_clear)
-    if not chances:
-        return None
-    if not all(chances):
+    if not clear:
         return Agreement.NOISE
     return Agreement.AGREES if (difference > 0) == (expected > 0) else Agreement.CONTRADICTS
+
+
+def is_clear(
+    part: Part, tests: Tests, ours: tuple[str, str], theirs: tuple[str, str]
+) -> bool | None:
+    """Whether no chance that is known explains a difference; None where none is known.
+
+    Args:
+        part: the runs.
+        tests: those on the test set, if they are of this difference.
+        ours: a row and a metric.
+        theirs: another of each.
+    """
+    chances = []
+    if (p_value := welch(part.values(*ours), part.values(*theirs))) is not None:
+        chances.append(p_value < LEVEL)
+    if (test := tests.get(ours)) and test.tests:
+        chances.append(test.is_clear)
+    return all(chances) if chances else None

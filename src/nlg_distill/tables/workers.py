@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -65,10 +65,20 @@ class Job:
     folder: str = ""
 
 
-def jobs_of(store: Store, runs: Sequence[PlannedRun]) -> list[Job]:
-    """Shared stages first, then runs; what is in the store is no job."""
+def jobs_of(store: Store, runs: Sequence[PlannedRun], kept: Set[str]) -> list[Job]:
+    """Shared stages first, then runs; what is in the store is made by no job.
+
+    Args:
+        store: of the artifacts.
+        runs: what there is to be.
+        kept: scores that a run's folder is there of, as `stage/key`. Others that are in the store,
+            because another table made them, are a job all the same: of seconds, for the folder.
+    """
     missing = [run for run in runs if not store.has(run.stages.scores)]
-    return _with_folders([*_shared(store, missing), *(_whole(store, run) for run in missing)])
+    found = [run for run in runs if store.has(run.stages.scores)]
+    unkept = [r for r in found if f"{r.stages.scores.name}/{r.stages.scores.key}" not in kept]
+    whole = (_whole(store, run) for run in [*missing, *unkept])
+    return _with_folders([*_shared(store, missing), *whole])
 
 
 def _with_folders(jobs: Sequence[Job]) -> list[Job]:
