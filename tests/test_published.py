@@ -10,11 +10,12 @@ from scipy.stats import ttest_1samp, ttest_ind
 from nlg_distill.config import ROOT
 from nlg_distill.errors import UserError
 from nlg_distill.tables import verdicts
+from nlg_distill.tables.claims import Claim
 from nlg_distill.tables.parts import Run
 from nlg_distill.tables.published import Mark, Published, Value
 from nlg_distill.tables.resampling import Compared, RowTest
 from nlg_distill.tables.sections import findings, shape_sections
-from nlg_distill.tables.spec import Claim, Row, TableSpec, load_spec
+from nlg_distill.tables.spec import Row, TableSpec, load_spec
 from nlg_distill.tables.table import Table
 from nlg_distill.tables.verdicts import Agreement, Verdict, judge, welch
 

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -12,9 +13,10 @@ from rich.console import Console
 from nlg_distill.config import CONF
 from nlg_distill.errors import UserError
 from nlg_distill.report import show_table
+from nlg_distill.tables.claims import Claim
 from nlg_distill.tables.origin import command_of, origin_of
 from nlg_distill.tables.parts import Run
-from nlg_distill.tables.spec import Best, Claim, Column, Row, TableSpec, load_spec
+from nlg_distill.tables.spec import Best, Column, Row, TableSpec, load_spec
 from nlg_distill.tables.table import Table
 
 
@@ -133,6 +135,7 @@ CLAIM = (
         (f"{CLAIM}}}]\nseeds: [1, 1]", r"seeds must be .* got \[1, 1\]"),
         (f"{CLAIM}}}]\nseeds: 3", "seeds must be .* got 3"),
         (f"{CLAIM}}}]\nseeds: [one]", "seeds must be a list of whole numbers, got"),
+        (f"{CLAIM}}}]\nsamples: -1", "samples must be a whole number, 0 or more, got -1"),
         (f"{CLAIM}}}]\nequal_seconds: 3", "equal_seconds must be true or false, got 3"),
         ("title: T\nbaseline: A\nrows: [{row: A, experiment: x}, {row: A, experiment: y}]", "same"),
         (
@@ -241,6 +244,29 @@ def test_scores_of_a_table_are_read_from_its_file(tmp_path):
 def test_the_terminal_shows_scores_of_other_tasks(finished, tmp_path, monkeypatch):
     shown = show(finished, tmp_path, monkeypatch)
     assert all(cell in shown for cell in cells_of(finished, "KD"))
+
+
+def test_first_texts_stand_below_with_what_rows_wrote(tmp_path):
+    finished = table()
+    runs = []
+    for run in finished.runs:
+        lines = [{"source": f"{i} |", "gold": "Good.", "student": run.row * i} for i in range(4)]
+        if run.row == "Teacher":  # a black box
+            lines = [{**line, "teacher": line.pop("student")} for line in lines]
+        (tmp_path / run.row).mkdir()
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / run.row / "samples.jsonl").write_text(text)
+        runs.append(replace(run, artifact=str(tmp_path / run.row)))
+    spec = replace(finished.spec, samples=3)
+    below = Table(spec, runs).markdown().partition("## Samples\n\n")[2].splitlines()
+    assert below[-5:] == [
+        "- 2 |",
+        "    - *gold*: Good.",
+        "    - *Teacher*: TeacherTeacher",
+        "    - *Base*: BaseBase",
+        "    - *KD*: KDKD",
+    ]
+    assert len(below) == 2 + 3 * 5
 
 
 # Several seeds.

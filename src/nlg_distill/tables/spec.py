@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from nlg_distill.errors import UserError
+from nlg_distill.tables.claims import BEST_STUDENT, Claim
 from nlg_distill.tables.published import Published
-
-BEST_STUDENT = "best student"
 
 
 @dataclass(frozen=True)
@@ -66,46 +65,6 @@ class Best:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What a table is to show: a row's metric, minus or over another row's, and its bound.
-
-    Args:
-        claim: a sentence.
-        row: whose number it is.
-        metric: path in its metrics.
-        at_least: the bound, of the number itself, its difference or its ratio.
-        minus: the row whose number is subtracted.
-        over: the row that it is divided by.
-        other_metric: path in that row's metrics, if it is not the same.
-    """
-
-    claim: str
-    row: str
-    metric: str
-    at_least: float
-    minus: str | None = None
-    over: str | None = None
-    other_metric: str | None = None
-
-    def __post_init__(self) -> None:
-        """Checks what the types cannot say."""
-        if self.minus and self.over:
-            raise UserError(f"{self.claim}: give minus or over, not both")
-        if self.other_metric and not self.other:
-            raise UserError(f"{self.claim}: other_metric is of the row in minus or over: give one")
-
-    @property
-    def other(self) -> str | None:
-        """The row that it is compared with."""
-        return self.minus or self.over
-
-    @property
-    def is_of_sign(self) -> bool:
-        """Whether it says no more than which of two numbers is larger."""
-        return self.at_least == (0.0 if self.minus else 1.0) and self.other is not None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Row:
     """A row of a table: the experiment that makes it, and overrides of its own.
 
@@ -153,6 +112,7 @@ class TableSpec:
         cpu: the size for two cores, which is made if none is asked for.
         paper: the paper's size.
         alone: whether its jobs run one at a time, for speeds that are to be compared.
+        samples: how many test texts are shown below, with what each row wrote of them.
         differs: what differs from the paper's setting, of the scale that was chosen.
     """
 
@@ -169,6 +129,7 @@ class TableSpec:
     cpu: Scale | None = None
     paper: Scale | None = None
     alone: bool = False
+    samples: int = 0
     differs: str | None = None
 
     def __post_init__(self) -> None:
@@ -294,5 +255,8 @@ def _check_types(raw: dict[str, Any]) -> None:
     for name in ("equal_seconds", "alone"):
         if not isinstance(raw.get(name, False), bool):
             raise UserError(f"{name} must be true or false, got {raw[name]!r}")
+    samples = raw.get("samples", 0)
+    if type(samples) is not int or samples < 0:
+        raise UserError(f"samples must be a whole number, 0 or more, got {samples!r}")
     if "differs" in raw:
         raise UserError("differs belongs to a scale: give it under cpu and paper")

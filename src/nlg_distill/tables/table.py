@@ -10,9 +10,11 @@ from typing import Any
 
 from nlg_distill.runs.metric_facts import how_written
 from nlg_distill.store import write_json
+from nlg_distill.tables.claims import BEST_STUDENT, Claim
 from nlg_distill.tables.origin import Origin
 from nlg_distill.tables.parts import SECONDS, Part, Run, known, lookup
 from nlg_distill.tables.resampling import LEVEL, Tests
+from nlg_distill.tables.samples import samples_section
 from nlg_distill.tables.sections import (
     SIGNIFICANT,
     Section,
@@ -20,7 +22,7 @@ from nlg_distill.tables.sections import (
     shape_sections,
     significance_sections,
 )
-from nlg_distill.tables.spec import BEST_STUDENT, Claim, Column, TableSpec
+from nlg_distill.tables.spec import Column, TableSpec
 from nlg_distill.tables.verdicts import is_clear
 
 __all__ = ["COST", "EQUAL_TIME", "Part", "Run", "Table", "known", "lookup"]
@@ -171,6 +173,8 @@ class Table:
                 *self.equal_time.markdown(self.equal_time_columns),
             ]
             lines += ["", f"- {self.equal_time_note()}"]
+        if self.spec.samples:
+            lines += ["", *samples_section(self.part, self.spec.samples)]
         if self.origin:
             lines += ["", *self.origin.markdown()]
         return "\n".join([*lines, ""])
