@@ -364,6 +364,16 @@ def test_texts_beyond_the_context_are_refused_before_the_first_step(home):
         train([*overrides, prompt, "student_training.max_tokens=200"], home / "runs" / "long")
 
 
+def test_a_student_with_too_few_positions_costs_no_training_of_a_teacher(home, tmp_path):
+    overrides = [*pretrained(home, "hf_causal", "gpt2", teacher=False), "experiment=word_kd"]
+    overrides += ["data.tokenizer.prompt='" + "a" * 120 + "{source}'"]
+    overrides += ["student_training.max_tokens=200", f"paths.artifacts={tmp_path}/artifacts"]
+    with pytest.raises(UserError, match=r"sources with texts of \d+ tokens are more than the 128"):
+        train(overrides, tmp_path / "run")
+    stages = {path.parent.parent.name for path in tmp_path.glob("artifacts/*/*/metadata.json")}
+    assert stages == {"corpus", "tokenizer"}
+
+
 def test_a_teacher_as_it_is_that_cannot_read_the_test_set_is_refused(home):
     overrides = [*pretrained(home, "hf_causal", "gpt2", student=False), "experiment=teacher"]
     prompt = "data.tokenizer.prompt='" + "a" * 121 + "{source}'"

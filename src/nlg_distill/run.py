@@ -17,7 +17,8 @@ from nlg_distill.rehearsal import rehearse
 from nlg_distill.report import show_corpus, show_result
 from nlg_distill.runs.state import state_kept
 from nlg_distill.session import Session
-from nlg_distill.stages.plan import plan
+from nlg_distill.stages.lengths import refuse_too_long
+from nlg_distill.stages.plan import Plan, plan
 from nlg_distill.store import Stage, Store, metadata, write_json
 from nlg_distill.tracking import TolerantWandb
 from nlg_distill.tracking.tracking import Tracking
@@ -63,6 +64,7 @@ def _run(
         store.get(stages.corpus, session),
         None if further is None else store.get(further, session),
     )
+    _refuse_too_long(cfg, stages, store, session)
     scores = store.get(stages.scores, session)
 
     result: dict[str, Any] = json.loads((scores / "result.json").read_text(encoding="utf-8"))
@@ -86,6 +88,13 @@ def _run(
     return result
 
 
+def _refuse_too_long(cfg: DictConfig, stages: Plan, store: Store, session: Session) -> None:
+    """A student that cannot read the text costs no training of its teacher."""
+    if cfg.stage == "student" and not store.has(stages.subject):
+        text = (store.get(stage, session) for stage in (stages.corpus, stages.tokenizer))
+        refuse_too_long(cfg, *text)
+
+
 def validation_score(result: Mapping[str, Any]) -> float | None:
     """The task's monitored score of the validation set, which picked the weights.
 
@@ -100,10 +109,13 @@ def make_stage(
     cfg: DictConfig, overrides: Sequence[str], folder: Path, key: str, group: str
 ) -> None:
     """Makes one of the stages that a run consists of, by its key; loggers write to `folder`."""
-    ancestry = plan(cfg, overrides).scores.ancestry()
-    stage = next(stage for stage in ancestry if stage.key == key)
+    stages = plan(cfg, overrides)
+    stage = next(stage for stage in stages.scores.ancestry() if stage.key == key)
     session = open_session(cfg, folder, stage, group)
-    Store(Path(cfg.paths.artifacts), session.made).get(stage, session)
+    store = Store(Path(cfg.paths.artifacts), session.made)
+    if stage.name == "teacher":
+        _refuse_too_long(cfg, stages, store, session)
+    store.get(stage, session)
     if isinstance(logger := session.loggers.get(key), TolerantWandb):
         logger.finish()
 

@@ -29,6 +29,8 @@ class GenerationModel(nn.Module, ABC):
 
     LAYER: ClassVar[re.Pattern[str]]
     """Finds first the number of the layer in the name of a parameter that belongs to one."""
+    BOUNDED: ClassVar[bool] = False
+    """Whether a text may need more positions than it has."""
 
     pretrained: bool = False
     """Whether its parameters are a checkpoint's."""

@@ -37,6 +37,7 @@ class HFModel(GenerationModel):
     """
 
     LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
+    BOUNDED = True
     AUTO: ClassVar[str]
     """The class of transformers that finds the architecture."""
     ENCODER_DECODER: ClassVar[bool]

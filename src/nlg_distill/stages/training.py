@@ -20,7 +20,6 @@ from nlg_distill.callbacks import (
     TextsOnValidation,
 )
 from nlg_distill.curves import CurvesLogger
-from nlg_distill.data.batch import Example
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import TextDataModule
 from nlg_distill.data.tokenizer import Tokenizer
@@ -30,6 +29,7 @@ from nlg_distill.memory import PeakMemory
 from nlg_distill.modules import DistillModule, GenerationModule, StudentModule, TeacherModule
 from nlg_distill.session import Session
 from nlg_distill.stages.corpus import load_split
+from nlg_distill.stages.lengths import short_enough
 from nlg_distill.stages.models import build_model, save_model
 from nlg_distill.stages.no_training import NoTraining
 from nlg_distill.stages.sources import open_source
@@ -109,7 +109,7 @@ class Training:
     ) -> None:
         """Trains the module, from a checkpoint if there is one, and keeps the best weights."""
         task = _task(config)
-        train = _short_enough(pairs, tokenizer, self.max_tokens)
+        train = short_enough(pairs, tokenizer, self.max_tokens)
         validation = load_split(parents["corpus"], "validation")[: self.validation_pairs]
         held_out = encode_pairs(validation, tokenizer)
         tested = encode_pairs(load_split(parents["corpus"], "test"), tokenizer)
@@ -220,17 +220,6 @@ def _prepare(
     torch.set_num_threads(training.threads)
     L.seed_everything(config["seed"], verbose=False)
     return training, load_tokenizer(parents["tokenizer"])
-
-
-def _short_enough(pairs: Sequence[Pair], tokenizer: Tokenizer, max_tokens: int) -> list[Example]:
-    train = [
-        example
-        for example in encode_pairs(pairs, tokenizer)
-        if max(len(example.source_ids), len(example.target_ids)) < max_tokens
-    ]
-    if not train:
-        raise UserError(f"no training pair has fewer than max_tokens={max_tokens} tokens")
-    return train
 
 
 def _run_to_its_end(
