@@ -25,9 +25,10 @@ lint: .venv/.made  ## Style, spelling and types
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-bench: .venv/.made  ## Training speed against a bare loop; what diagnostics cost
+bench: .venv/.made  ## Training speed against a bare loop; what diagnostics cost; how long a start takes
 	$(BIN)/python benchmarks/training_speed.py
 	$(BIN)/python benchmarks/diagnostics_cost.py
+	$(BIN)/python benchmarks/start.py
 
 .venv/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear .venv
