@@ -21,7 +21,6 @@ from nlg_distill.errors import UserError
 from nlg_distill.losses import AdaptiveSkewTerm
 from nlg_distill.rehearsal import rehearse
 from nlg_distill.stages.plan import plan
-from nlg_distill.tables.reproduce import _plan_row
 from nlg_distill.tables.spec import load_spec
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
@@ -134,34 +133,6 @@ def test_every_row_of_every_table_composes(table):
         check(cfg)
         keys.add(plan(cfg, overrides).scores.key)
     assert len(keys) == len(spec.rows)
-
-
-PAPER = [t for t in names("table") if load_spec(CONF / "table" / f"{t}.yaml").paper]
-assert len(PAPER) >= 4, PAPER
-
-
-@pytest.fixture
-def paper_checkpoints(home, monkeypatch):
-    """Small models in the place of those that tables name at the scale of their papers."""
-    for name in ("gpt2", "gpt2-xl"):
-        if not (home / name).is_dir():
-            make_whole("gpt2", home / name, n_positions=2000)
-    bart = home / "facebook" / "bart-large-xsum"
-    if not bart.is_dir():
-        layers = {"encoder_layers": 4, "decoder_layers": 4}
-        make_whole("bart", bart, max_position_embeddings=2000, **layers)
-    monkeypatch.chdir(home)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("table", PAPER)
-@pytest.mark.usefixtures("paper_checkpoints")
-def test_every_row_of_a_table_is_rehearsed_at_the_scale_of_its_paper(table):
-    spec = load_spec(CONF / "table" / f"{table}.yaml", "paper", seeds=1)
-    runs = [run for row in spec.rows for run in _plan_row(spec, row, ())]  # composes and rehearses
-    assert len({run.stages.scores.key for run in runs}) == len(spec.rows)
-    usual = load_spec(CONF / "table" / f"{table}.yaml")
-    assert runs[0].cfg.data != compose(usual.row_overrides(usual.rows[0])).data
 
 
 def test_every_loss_has_a_row_of_the_table_of_losses():

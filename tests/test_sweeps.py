@@ -246,7 +246,7 @@ def test_jobs_share_a_teacher_and_one_that_fails_stops_no_other(home, launcher):
     print(f"{launcher}: again in {time.monotonic() - begin:.1f} s")
 
 
-METHODS = ["experiment=word_kd,seq_kd", "seed=1,2"]
+METHODS = ["experiment=baseline,word_kd,seq_kd", "seed=1,2,3,4"]
 MEASURED = ("seconds", "per_second", "peak_megabytes")
 
 
@@ -310,7 +310,7 @@ def test_a_sweep_killed_three_times_ends_with_the_table_of_one_never_killed(home
     made = {}
     for _ in range(3):
         process = begin(killed, overrides)
-        time.sleep(random.uniform(0.25, 0.6) * seconds)
+        time.sleep(random.uniform(0.1, 0.3) * seconds)  # what was done stays: 0.9 in all
         assert process.poll() is None, "the sweep ended before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -324,7 +324,7 @@ def test_a_sweep_killed_three_times_ends_with_the_table_of_one_never_killed(home
     leftovers = [p for p in killed.glob("artifacts/*/*.*") if p.suffix != ".lock"]
     assert leftovers == []
     ours, theirs = table(last_sweep(killed)), table(last_sweep(whole))
-    assert len(theirs) == 4
+    assert len(theirs) == 12
     assert ours == theirs
 
 
