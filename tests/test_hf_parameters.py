@@ -1,6 +1,7 @@
 """Where the parameters of Hugging Face models come from, and where they are kept."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -225,6 +226,21 @@ def test_files_that_are_not_what_they_should_be_are_refused(llama, tmp_path):
             pytest.raises(UserError, match=r"torn has a damaged model.safetensors: SafetensorE"),
         ):
             HFCausal(VOCAB, path=str(tmp_path / "torn"))
+
+
+def test_shards_that_are_not_there_are_refused(llama, tmp_path):
+    network = transformers.AutoModelForCausalLM.from_pretrained(llama)
+    network.save_pretrained(tmp_path, max_shard_size="1KB")
+    with torch.device("meta"):
+        HFCausal(VOCAB, path=str(tmp_path))
+    first, *_ = sorted(tmp_path.glob("model-*.safetensors"))
+    first.unlink()
+    message = f"lacks {first.name}, which its model.safetensors.index.json names"
+    with torch.device("meta"), pytest.raises(UserError, match=re.escape(message)):
+        HFCausal(VOCAB, path=str(tmp_path))
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with torch.device("meta"), pytest.raises(UserError, match=r"damaged model\.safetensors\.index"):
+        HFCausal(VOCAB, path=str(tmp_path))
 
 
 def test_a_checkpoint_without_some_parameters_is_refused(llama, tmp_path):

@@ -1,6 +1,7 @@
 """Models of transformers: made out of a config or a checkpoint, or refused."""
 
 import difflib
+import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -97,8 +98,18 @@ def refuse_damaged(path: str) -> None:
     """Opens the weights of a folder, without reading one.
 
     Raises:
-        UserError: if a file was cut off or is none of safetensors.
+        UserError: if a file was cut off, is none of safetensors, or is not there although the
+            folder's index names it.
     """
+    for index in sorted(Path(path).glob("*.safetensors.index.json")):
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError) as error:
+            raise UserError(
+                f"path={path} has a damaged {index.name}: {first_line(error)}"
+            ) from error
+        if missing := sorted(name for name in shards if not index.with_name(name).is_file()):
+            raise UserError(f"path={path} lacks {missing[0]}, which its {index.name} names")
     for file in sorted(Path(path).glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt"):
