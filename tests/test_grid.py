@@ -1,7 +1,9 @@
 """Every family of models, task, targets policy and loss, together.
 
 The axes are read from conf. What goes together is for the project to say: a `UserError` before
-training refuses it. What is not refused trains two steps and decodes.
+training refuses it, and no more than `impossible` says is refused. What is not refused trains two
+steps and decodes. A task is a corpus and metrics, which no loss looks at: the tasks that write take
+turns, so that each meets every policy and every family, and all losses of a cell are one sum.
 """
 
 import csv
@@ -115,9 +117,11 @@ def overrides_of(losses, *, home, family, number, task, targets):
         chosen += [f"{role}_training.{setting}" for setting in steps]
     if not pretrained:
         return [*chosen, f"data.tokenizer.vocab_size={44 if writes else 26}"]
-    for name in losses:  # nothing says how wide a checkpoint is
-        widths = [key for key, value in LOSSES[name][name].items() if "hidden_size" in str(value)]
+    for name in losses:  # nothing says how wide a checkpoint is; some have few pieces
+        settings = LOSSES[name][name].items()
+        widths = [key for key, value in settings if "hidden_size" in str(value)]
         chosen += [f"loss.{name}.{key}={WIDTH}" for key in widths]
+        chosen += [f"loss.{name}.k=8" for key, _ in settings if key == "k"]
     return chosen
 
 
@@ -166,6 +170,12 @@ def train(overrides, losses, folder):
         assert text
 
 
+def impossible(family, targets):
+    """The losses that are refused: of drawn text alone, and of values, which transformers keeps."""
+    of_drawn = set() if targets == "teacher_mixed" else {"policy_gradient"}
+    return of_drawn | ({"value_relation_kl"} if "path" in MODELS[family] else set())
+
+
 DONE = {}  # task, targets and loss of what was trained, by family
 
 
@@ -179,20 +189,16 @@ def test_what_is_not_refused_trains_and_decodes(home, family):
             overrides_of, home=home, family=family, number=number, task=task, targets=targets
         )
         losses, refused = what_is_taken(make)
-        assert not any("Type-check" in why for why in refused.values()), refused
-        for name, why in refused.items():
-            print(f"refused: {family} {task} {targets} {name}: {why.splitlines()[0]}")
-        if losses:
-            train(make(losses), losses, home / "runs" / f"{family}_{task}_{targets}")
-            found.update((task, targets, name) for name in losses)
-        return losses
+        assert {*refused} == impossible(family, targets), refused
+        train(make(losses), losses, home / "runs" / f"{family}_{task}_{targets}")
+        found.update((task, targets, name) for name in losses)
 
     for number, targets in enumerate(TARGETS):
         task = WRITING[(first + number) % len(WRITING)]
-        assert settle(number, task, targets), (task, targets)
+        settle(number, task, targets)
     done = {task for task, targets, _ in found if targets == "gold"}
     for task in sorted({*TASKS} - done):
-        assert settle(first, task, "gold"), task
+        settle(first, task, "gold")
     DONE[family] = found
 
 
