@@ -385,6 +385,8 @@ def test_an_earlier_student_shares_what_is_not_of_the_method():
         ("seed=-1", "seed must be in"),
         ("name=../x", "name must be the name of a folder"),
         ("loss=[]", "nothing is chosen for loss"),
+        ("loss=[nll, forward_kl,nll]", "has nll twice, and would be trained with it once"),
+        ("+loss=[nll,nll]", "give it once, with the weight of both, loss.nll.weight=2"),
         ("+loss.weight=2", "loss.weight=2 is no term: a setting belongs to one, as in loss.nll"),
         ("+teacher_loss.weight=2", "as in teacher_loss.nll.weight=2"),
         ("+teacher_loss.forward_kl.weight=2", "as in loss@teacher_loss=[nll,forward_kl]"),
@@ -398,6 +400,12 @@ def test_a_mistake_is_refused_with_the_nearest_name(override, message):
     assert message in str(caught.value)
     assert "Config search path" not in str(caught.value)
     assert "use +" not in str(caught.value)
+
+
+def test_a_setting_that_is_like_none_has_no_nearest_name():
+    with pytest.raises(UserError) as caught:
+        compose(["loss=[nll,top_k_kl]", "loss.top_k_kl.temperature=2"])
+    assert str(caught.value) == "Could not override 'loss.top_k_kl.temperature'."
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
         raise UserError(
             f"there is no {CONF}: install the project from its checkout with pip install -e ."
         )
+    refuse_repeated(overrides)
     previous = GlobalHydra.instance().hydra  # train.py's own, while it runs
     GlobalHydra.instance().clear()
     try:
@@ -80,6 +81,22 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
         raise UserError(explain(error)) from error
     finally:
         GlobalHydra.instance().hydra = previous
+
+
+def refuse_repeated(overrides: Sequence[str]) -> None:
+    """Of a choice that is made twice in one list, Hydra takes one.
+
+    Raises:
+        UserError: if a loss is.
+    """
+    for override in overrides:
+        if found := re.fullmatch(r"(?:\+?loss(?:@\w+)?)=\[(.*)\]", override):
+            terms = [term.strip() for term in found[1].split(",")]
+            if again := next((term for term in terms if terms.count(term) > 1), None):
+                raise UserError(
+                    f"{override} has {again} twice, and would be trained with it once: give it "
+                    f"once, with the weight of both, loss.{again}.weight=2"
+                )
 
 
 @functools.cache
@@ -121,8 +138,17 @@ def explain(error: Exception) -> str:
     near.sort(key=lambda name: name.count("."))
     if not near and (places := _takers(wrong)):
         return places
-    near = near or difflib.get_close_matches(wrong, names, n=1, cutoff=0.6)
+    near = near or _nearest(wrong, names)
     return message + (f"\nDid you mean {' or '.join(near[:2])}?" if near else "")
+
+
+def _nearest(wrong: str, names: Sequence[str]) -> list[str]:
+    """The name whose last part is most like that of a wrong one: what stands before may be long."""
+    given = [name for name in names if "._" not in name]
+    ends = {name.split(".")[-1] for name in given}
+    close = difflib.get_close_matches(wrong.split(".")[-1], ends, n=1, cutoff=0.6)
+    alike = [name for name in given if name.split(".")[-1] in close]
+    return difflib.get_close_matches(wrong, alike, n=1, cutoff=0.0)
 
 
 def _takers(path: str) -> str | None:

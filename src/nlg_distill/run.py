@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nlg_distill.allocator import keep_freed_memory
-from nlg_distill.config import check
+from nlg_distill.config import check, refuse_repeated
 from nlg_distill.environment import FACTS
 from nlg_distill.loggers import quiet_libraries
 from nlg_distill.rehearsal import rehearse
@@ -51,6 +51,7 @@ def run(
 def _run(
     cfg: DictConfig, overrides: Sequence[str], folder: Path, group: str | None
 ) -> dict[str, Any]:
+    refuse_repeated(overrides)
     check(cfg)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg, resolve=True), encoding="utf-8")
     rehearse(cfg)
