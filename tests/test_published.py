@@ -257,10 +257,11 @@ def test_nothing_is_judged_by_what_is_not_known(paper):
     [
         (13.0, "little", {}, 0.0, "holds"),
         (13.0, "little", {"KD": CLEAR}, 2.0, "holds"),
-        (13.0, "little", {"KD": UNCLEAR}, 2.0, "within noise"),
+        (13.0, "little", {"KD": UNCLEAR}, 0.0, "within noise"),
         (13.0, "much", {}, 2.0, "within noise"),
-        (13.0, "much", {}, 4.0, "does NOT hold"),
-        (7.0, "little", {"KD": CLEAR}, 0.0, "does NOT hold"),
+        (13.0, "little", {}, 2.99, "within noise"),
+        (13.0, "little", {}, 4.0, "does not hold"),
+        (7.0, "little", {"KD": CLEAR}, 0.0, "does not hold"),
         (7.0, "much", {}, 0.0, "within noise"),
     ],
 )
@@ -269,9 +270,14 @@ def test_a_claim_is_within_noise_where_chance_explains_it(ours, noise, tests, bo
     claim = dict(claim="C", row="KD", metric="beam_5/bleu")
     minus = Claim(**claim, minus="Base", at_least=bound)
     assert table._judge(minus).startswith(f"C: {expected} (")
-    if not bound:
-        over = Claim(**claim, over="Base", at_least=1.0)
-        assert table._judge(over).startswith(f"C: {expected} (")
+    over = Claim(**claim, over="Base", at_least=1 + bound / 10)
+    assert table._judge(over).startswith(f"C: {expected} (")
+
+
+def test_a_test_counts_whichever_row_of_a_claim_is_the_baseline():
+    table = made({"Base": 10.0, "KD": 7.0}, tests={"KD": UNCLEAR})
+    claim = Claim(claim="C", row="Base", metric="beam_5/bleu", minus="KD", at_least=0.0)
+    assert table._judge(claim).startswith("C: within noise (Base: 10 against 7,")
 
 
 def test_tests_against_the_baseline_say_nothing_of_a_claim_about_another_row():
@@ -318,6 +324,19 @@ def test_the_order_judges_alone_where_no_sign_is_known(more, expected):
     (section,) = shape_sections(table.spec, table.part, table.tests)
     assert section.heads[-1] == "shape"
     assert [row["sign"] for row in findings(table.spec, table.part, table.tests)] == [None] * 3
+
+
+def test_less_than_half_of_an_order_is_noise():
+    paper = {"Base": ["10.0 M"], "KD": ["12.0 V"], "More": ["14.0 V"], "Most": ["16.0 V"]}
+    table = made({"Base": 10.0, "KD": 13.0, "More": 13.0, "Most": 17.0}, paper=paper)
+    assert str(verdict(table)) == "within noise, order 1/2"
+    assert str(verdict(table, "Most")) == "holds, order 2/2"
+
+
+def test_an_order_does_not_stand_in_for_a_sign_that_was_not_measured():
+    paper = {"Base": ["10.0 V"], "KD": ["12.0 V"], "More": ["14.0 V"]}
+    table = made({"Base": float("nan"), "KD": 13.0, "More": 15.0}, paper=paper)
+    assert verdict(table) is None
 
 
 def test_rows_with_another_baseline_stand_in_no_order():

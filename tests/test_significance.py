@@ -169,13 +169,8 @@ def test_a_job_that_fails_stops_no_other_and_no_table_is_written(home, capsys):
     assert not (runs / "again").exists(), "it was found in the store, and has its folder"
 
 
-def runs_of(folder):
-    """The folders of finished runs."""
-    return sorted(path.parent.name for path in folder.glob("*/*/result.json"))
-
-
-@pytest.mark.slow
-def test_a_table_is_made_at_its_scale_with_tests_and_verdicts(home, monkeypatch):
+def toy_table(home, monkeypatch):
+    """Writes a table where `reproduce` looks, and gives the overrides that it needs."""
     shared = [o for o in settings(home, steps=20) if not o.startswith("paths.")]
     table = {
         "title": "T",
@@ -197,11 +192,16 @@ def test_a_table_is_made_at_its_scale_with_tests_and_verdicts(home, monkeypatch)
             }
         ],
     }
-    (home / "conf" / "table").mkdir(parents=True)
+    (home / "conf" / "table").mkdir(parents=True, exist_ok=True)
     (home / "conf" / "table" / "toy.yaml").write_text(yaml.safe_dump(table))
     monkeypatch.setattr("nlg_distill.tables.reproduce.CONF", home / "conf")
     monkeypatch.chdir(home)
-    paths = [o for o in settings(home) if o.startswith("paths.")]
+    return [o for o in settings(home) if o.startswith("paths.")]
+
+
+@pytest.mark.slow
+def test_a_table_is_made_at_its_scale_with_tests_and_verdicts(home, monkeypatch):
+    paths = toy_table(home, monkeypatch)
     made = reproduce("toy", paths, 1, seeds=2)
     assert made.spec.seeds == [1, 2]
     assert {at: len(test.tests) for at, test in made.tests.items()} == {
@@ -219,14 +219,25 @@ def test_a_table_is_made_at_its_scale_with_tests_and_verdicts(home, monkeypatch)
     assert "| s of teachers | peak MB |" in text
     base = text.partition("## Tests: BLEU K=1")[2].partition("| Base | ")[2].splitlines()[0]
     assert base.split(" | ")[1].startswith("± ")
-    folders = runs_of(home / "runs" / "toy")
-    assert folders == ["base_seed_1", "base_seed_2", "kd_seed_1", "kd_seed_2", "teacher"]
-    reproduce("toy", paths, 1, seeds=2)
-    assert runs_of(home / "runs" / "toy") == folders, "nothing was missing"
-    shutil.rmtree(home / "runs" / "toy")
-    begin = time.time()
-    reproduce("toy", paths, 1, seeds=2)
-    assert runs_of(home / "runs" / "toy") == folders, "what another table made is a run of this one"
-    artifacts = [path for path in (home / "artifacts").glob("*/*/metadata.json")]
-    assert max(path.stat().st_mtime for path in artifacts) < begin, "and nothing is made twice"
     assert "## Tests: BLEU K=1" in text
+
+
+@pytest.mark.slow
+def test_every_run_of_a_table_has_a_folder_also_one_from_the_store(home, monkeypatch):
+    paths = toy_table(home, monkeypatch)
+
+    def folders():
+        """Of finished runs, after the table was made again."""
+        reproduce("toy", paths, 1, seeds=2)
+        return sorted(path.parent.name for path in home.glob("runs/toy/*/*/result.json"))
+
+    expected = ["base_seed_1", "base_seed_2", "kd_seed_1", "kd_seed_2", "teacher"]
+    assert folders() == expected
+    assert folders() == expected, "nothing was missing"
+    shutil.rmtree(home / "runs" / "toy")
+    shutil.rmtree(home / "artifacts" / "corpus")
+    begin = time.time()
+    assert folders() == expected
+    artifacts = home.glob("artifacts/*/*/metadata.json")
+    assert max(path.stat().st_mtime for path in artifacts) < begin, "and nothing was made again"
+    assert not (home / "artifacts" / "corpus").exists()

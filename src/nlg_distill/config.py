@@ -90,13 +90,13 @@ def refuse_repeated(overrides: Sequence[str]) -> None:
         UserError: if a loss is.
     """
     for override in overrides:
-        if found := re.fullmatch(r"(?:\+?loss(?:@\w+)?)=\[(.*)\]", override):
-            terms = [term.strip() for term in found[1].split(",")]
-            if again := next((term for term in terms if terms.count(term) > 1), None):
-                raise UserError(
-                    f"{override} has {again} twice, and would be trained with it once: give it "
-                    f"once, with the weight of both, loss.{again}.weight=2"
-                )
+        found = re.fullmatch(r"\+?loss(?:@(\w+))?=\[(.*)\]", override)
+        terms = [term.strip() for term in found[2].split(",")] if found else []
+        if found and (again := next((term for term in terms if terms.count(term) > 1), None)):
+            raise UserError(
+                f"{override} has {again} twice, and would be trained with it once: give it once, "
+                f"with the weight of both, {found[1] or 'loss'}.{again}.weight=2"
+            )
 
 
 @functools.cache
@@ -186,8 +186,7 @@ def check(cfg: DictConfig) -> None:
     """Compares every node that names a constructor with that constructor's signature.
 
     Raises:
-        UserError: at a missing value, an argument that the constructor does not take, or a value of
-            the wrong type.
+        UserError: at a missing value, or one that does not fit.
     """
     try:
         OmegaConf.to_container(cfg, resolve=True)

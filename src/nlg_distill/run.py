@@ -59,13 +59,14 @@ def _run(
     session = open_session(cfg, folder, stages.subject, group)
     store = Store(Path(cfg.paths.artifacts), session.made)
     store.warn_of_changed_code([stages.scores])
-    further = stages.further_tests
-    show_corpus(
-        cfg,
-        store.get(stages.corpus, session),
-        None if further is None else store.get(further, session),
-    )
-    _refuse_too_long(cfg, stages, store, session)
+    if not store.has(stages.scores):
+        further = stages.further_tests
+        show_corpus(
+            cfg,
+            store.get(stages.corpus, session),
+            None if further is None else store.get(further, session),
+        )
+        _refuse_too_long(cfg, stages, store, session)
     scores = store.get(stages.scores, session)
 
     result: dict[str, Any] = json.loads((scores / "result.json").read_text(encoding="utf-8"))
@@ -91,9 +92,11 @@ def _run(
 
 def _refuse_too_long(cfg: DictConfig, stages: Plan, store: Store, session: Session) -> None:
     """A student that cannot read the text costs no training of its teacher."""
-    if cfg.stage == "student" and not store.has(stages.subject):
-        text = (store.get(stage, session) for stage in (stages.corpus, stages.tokenizer))
-        refuse_too_long(cfg, *text)
+    ancestry = [] if store.has(stages.subject) else stages.subject.ancestry()
+    if cfg.stage == "student" and any(s.name == "teacher" and not store.has(s) for s in ancestry):
+        text = [store.get(stage, session) for stage in (stages.corpus, stages.tokenizer)]
+        on_gold = "teacher_text" not in stages.subject.parents
+        refuse_too_long(cfg, *text, trains_on_gold=on_gold)
 
 
 def validation_score(result: Mapping[str, Any]) -> float | None:

@@ -21,8 +21,7 @@ def check_node(path: str, node: DictConfig) -> None:
     """Compares the values of a node with the signature of the constructor that it names.
 
     Raises:
-        UserError: at a constructor that cannot be imported, an argument that it does not take, or a
-            value of the wrong type.
+        UserError: if it cannot be imported, or at a value that it does not take.
     """
     try:
         target = get_object(node._target_)

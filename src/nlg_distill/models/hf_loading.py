@@ -101,10 +101,11 @@ def refuse_damaged(path: str) -> None:
         UserError: if a file was cut off, is none of safetensors, or is not there although the
             folder's index names it.
     """
-    for index in sorted(Path(path).glob("*.safetensors.index.json")):
+    index = Path(path) / "model.safetensors.index.json"
+    if index.is_file() and not index.with_name("model.safetensors").is_file():
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"path={path} has a damaged {index.name}: {first_line(error)}"
             ) from error

@@ -17,8 +17,12 @@ from nlg_distill.stages.models import build_model
 from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 
 
-def refuse_too_long(cfg: DictConfig, corpus: Path, tokenizer_folder: Path) -> None:
-    """Compares the gold text with a student's positions; what a teacher writes is not known yet.
+def refuse_too_long(
+    cfg: DictConfig, corpus: Path, tokenizer_folder: Path, *, trains_on_gold: bool
+) -> None:
+    """Compares gold text with a student's positions: what is held out, and what it is trained on.
+
+    What a teacher writes is not known yet.
 
     Raises:
         UserError: at a text that is longer.
@@ -29,10 +33,11 @@ def refuse_too_long(cfg: DictConfig, corpus: Path, tokenizer_folder: Path) -> No
     if not model.BOUNDED:
         return
     training: Any = instantiate(cfg.student_training, _convert_="all")
-    train = short_enough(load_split(corpus, "train"), tokenizer, training.max_tokens)
     validation = load_split(corpus, "validation")[: training.validation_pairs]
-    held_out = encode_pairs([*validation, *load_split(corpus, "test")], tokenizer)
-    model.refuse_too_long([*train, *held_out])
+    examples = encode_pairs([*validation, *load_split(corpus, "test")], tokenizer)
+    if trains_on_gold:
+        examples += short_enough(load_split(corpus, "train"), tokenizer, training.max_tokens)
+    model.refuse_too_long(examples)
 
 
 def short_enough(pairs: Sequence[Pair], tokenizer: Tokenizer, max_tokens: int) -> list[Example]:

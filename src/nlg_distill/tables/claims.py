@@ -1,5 +1,6 @@
 """What a table is to show, in a sentence with a bound; `tables.verdicts` says when one holds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nlg_distill.errors import UserError
@@ -45,3 +46,9 @@ class Claim:
     def is_of_sign(self) -> bool:
         """Whether it says no more than which of two numbers is larger."""
         return self.at_least == (0.0 if self.minus else 1.0) and self.other is not None
+
+    def needed(self, theirs: Sequence[float]) -> list[float]:
+        """What the row's numbers must reach on average; `theirs` are the other row's, if any."""
+        if self.minus:
+            return [value + self.at_least for value in theirs]
+        return [value * self.at_least for value in theirs] if self.over else [self.at_least]

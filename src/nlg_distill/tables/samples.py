@@ -1,6 +1,7 @@
 """Some test texts below a table, with what each row wrote of them."""
 
 import json
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -15,10 +16,16 @@ def samples_section(part: Part, number: int) -> list[str]:
     written = {row: _first(Path(part.first(row).artifact), number) for row in part.rows}
     lines = ["## Samples", "", "What each row's run with its first seed wrote.", ""]
     for texts in zip(*written.values(), strict=True):
-        lines += [f"- {texts[0]['source']}", f"    - *gold*: {texts[0]['gold']}"]
+        lines += [f"- {_plain(texts[0]['source'])}", f"    - *gold*: {_plain(texts[0]['gold'])}"]
         for row, text in zip(written, texts, strict=True):
-            lines.append(f"    - *{row}*: {text['student' if 'student' in text else 'teacher']}")
+            own = text["student" if "student" in text else "teacher"]
+            lines.append(f"    - *{row}*: {_plain(own)}")
     return lines
+
+
+def _plain(text: str) -> str:
+    """On one line, without what Markdown would read."""
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", " ".join(text.split()))
 
 
 def _first(scores: Path, number: int) -> list[dict[str, str]]:

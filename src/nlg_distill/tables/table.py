@@ -23,7 +23,7 @@ from nlg_distill.tables.sections import (
     significance_sections,
 )
 from nlg_distill.tables.spec import Column, TableSpec
-from nlg_distill.tables.verdicts import is_clear
+from nlg_distill.tables.verdicts import judge_claim
 
 __all__ = ["COST", "EQUAL_TIME", "Part", "Run", "Table", "known", "lookup"]
 EQUAL_TIME = "At equal training time"
@@ -147,8 +147,16 @@ class Table:
             f"{decoding['batch_tokens']} tokens, {decoding['precision']}, on {first['machine']}; "
             f"{'no' if self.spec.alone else 'other'} rows {beside} beside it. "
         )
-        seconds = "Seconds include the training that a row starts from."
-        return (speed if "beam_1" in first else f"On {first['machine']}. ") + seconds
+        notes = ["Seconds include the training that a row starts from."]
+        shown = {column.metric for column in self.cost}
+        if "teacher_seconds" in shown:
+            notes.append(
+                "Those of teachers are of their trainings, texts and stored signals, in full for "
+                "each row; what a live one does at each step is in the seconds trained."
+            )
+        if "peak_megabytes" in shown:
+            notes.append("Peak MB: the most memory that the training's process held.")
+        return (speed if "beam_1" in first else f"On {first['machine']}. ") + " ".join(notes)
 
     def equal_time_note(self) -> str:
         """How the second part was made."""
@@ -227,17 +235,9 @@ class Table:
         row = self.best_student() if claim.row == BEST_STUDENT else claim.row
         if row is None:
             return f"{claim.claim}: no student has a {self.spec.best.metric} that is a number."
-        value, clear = self.part.mean(row, claim.metric), None
-        shown = f"{value:.4g}"
+        shown = f"{self.part.mean(row, claim.metric):.4g}"
         if claim.other:
-            metric = claim.other_metric or claim.metric
-            reference = self.part.mean(claim.other, metric)
+            reference = self.part.mean(claim.other, claim.other_metric or claim.metric)
             shown += f" against {reference:.4g}"
-            value = value - reference if claim.minus else value / reference
-            tested = metric == claim.metric and claim.other == self.spec.baseline_of(row)
-            pair = ((row, claim.metric), (claim.other, metric))
-            clear = is_clear(self.part, self.tests if tested else {}, *pair)
-        verdict = "holds" if value >= claim.at_least else "does NOT hold"
-        if clear is False and (claim.is_of_sign or verdict == "holds"):
-            verdict = "within noise"
+        verdict = judge_claim(self.spec, self.part, self.tests, claim, row)
         return f"{claim.claim}: {verdict} ({row}: {shown}, bound {claim.at_least:g})."

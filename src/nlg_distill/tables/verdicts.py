@@ -15,9 +15,11 @@ each other two rows stand.
 A difference of which neither is known is not judged, nor one of a run that diverged. No correction
 is made for many comparisons.
 
-A **claim** of a table, that one number is above another by a bound, *holds* or *does not hold* by
-the means. It is *within noise* where their difference is not clear, if it would hold or if it says
-no more than which of the two is larger. Where no chance is known, the means decide.
+A **claim** of a table says that a number reaches a bound, or another row's number by a bound. It
+*holds* or *does not hold* by the means, and is *within noise* where the distance from the bound is
+not clear: of the seeds always, of the test set where the claim says no more than which of two
+numbers is larger. Where no chance is known it holds or not *by the means alone*, and it *cannot be
+judged* of a run that diverged. That the best student is the best of several is not counted.
 
 **Compared** with a published difference d of the same two rows, which is known (both numbers
 verified, or derived from such) and larger than the column's tolerance: D agrees if it is clear and
@@ -32,8 +34,9 @@ difference to every other row with the same baseline, the order:
 - *holds* otherwise: its sign agrees, and nothing contradicts.
 
 Where its published difference to the baseline is not known or within the tolerance, the order
-judges alone: *holds* if one agrees and none contradicts, *within noise* if none is clear. A row
-with neither has no verdict. A teacher has a sign, and stands in no order with students.
+judges alone: *holds* if more than half of it agrees and nothing contradicts, *does not hold* if
+something does, else *within noise*. A row with neither has no verdict. A teacher has a sign, and
+stands in no order with students.
 """
 
 from collections.abc import Sequence
@@ -42,9 +45,10 @@ from enum import StrEnum
 from math import isfinite, sqrt
 from statistics import fmean, variance
 
+from nlg_distill.tables.claims import Claim
 from nlg_distill.tables.parts import Part, known
 from nlg_distill.tables.published import Published, PublishedColumn
-from nlg_distill.tables.resampling import LEVEL, Tests
+from nlg_distill.tables.resampling import LEVEL, RowTest, Tests
 from nlg_distill.tables.spec import TableSpec
 
 
@@ -130,10 +134,13 @@ def judge(
             agreement = _agreement(part, {}, published, column, row, other)
             if agreement is not None:
                 order[other] = agreement
+    if sign is None and published.known_difference(row, baseline, column) is not None:
+        return None  # it cannot be compared, and the order would hide that
     deciding = [sign] if sign else list(order.values())
     if not deciding:
         return None
-    verdict = Verdict.HOLDS if Agreement.AGREES in deciding else Verdict.NOISE
+    agreeing = deciding.count(Agreement.AGREES)
+    verdict = Verdict.HOLDS if 2 * agreeing > len(deciding) else Verdict.NOISE
     if Agreement.CONTRADICTS in (sign, *order.values()):
         verdict = Verdict.NOT
     return Judged(verdict, sign, order)
@@ -153,8 +160,9 @@ def _agreement(
         known(part.first(name).metrics, column.metric) for name in (row, other)
     ):
         return None
-    difference = part.mean(row, column.metric) - part.mean(other, column.metric)
-    clear = is_clear(part, tests, (row, column.metric), (other, column.metric))
+    ours, theirs = part.values(row, column.metric), part.values(other, column.metric)
+    difference = fmean(ours) - fmean(theirs)
+    clear = _is_clear(ours, theirs, tests.get((row, column.metric)))
     if clear is None or not isfinite(difference):
         return None
     if not clear:
@@ -162,20 +170,30 @@ def _agreement(
     return Agreement.AGREES if (difference > 0) == (expected > 0) else Agreement.CONTRADICTS
 
 
-def is_clear(
-    part: Part, tests: Tests, ours: tuple[str, str], theirs: tuple[str, str]
-) -> bool | None:
-    """Whether no chance that is known explains a difference; None where none is known.
+def judge_claim(spec: TableSpec, part: Part, tests: Tests, claim: Claim, row: str) -> str:
+    """The verdict on a claim about a row; of the best student, that is the row."""
+    metric = claim.other_metric or claim.metric
+    ours = part.values(row, claim.metric)
+    theirs = claim.needed(part.values(claim.other, metric) if claim.other else [])
+    if not all(map(isfinite, [*ours, *theirs])):
+        return "cannot be judged"
+    test = None
+    if claim.is_of_sign and metric == claim.metric:
+        pairs = ((row, claim.other), (claim.other, row))  # either may be the other's baseline
+        named = [one for one, other in pairs if one and spec.baseline_of(one) == other]
+        test = next((tests[one, metric] for one in named if (one, metric) in tests), None)
+    clear = _is_clear(ours, theirs, test)
+    if clear is False:
+        return Verdict.NOISE
+    verdict = Verdict.HOLDS if fmean(ours) >= fmean(theirs) else Verdict.NOT
+    return verdict if clear else f"{verdict} by the means alone"
 
-    Args:
-        part: the runs.
-        tests: those on the test set, if they are of this difference.
-        ours: a row and a metric.
-        theirs: another of each.
-    """
+
+def _is_clear(ours: Sequence[float], theirs: Sequence[float], test: RowTest | None) -> bool | None:
+    """Whether no chance that is known explains a difference; None where none is known."""
     chances = []
-    if (p_value := welch(part.values(*ours), part.values(*theirs))) is not None:
+    if (p_value := welch(ours, theirs)) is not None:
         chances.append(p_value < LEVEL)
-    if (test := tests.get(ours)) and test.tests:
+    if test is not None and test.tests:
         chances.append(test.is_clear)
     return all(chances) if chances else None
