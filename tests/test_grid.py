@@ -115,13 +115,12 @@ def overrides_of(losses, *, home, family, number, task, targets):
     steps.append("max_tokens=300")  # what a random teacher writes is long
     for role in ["student"] if pretrained else ["teacher", "student"]:
         chosen += [f"{role}_training.{setting}" for setting in steps]
+    chosen += [f"loss.{name}.k=8" for name in losses if "k" in LOSSES[name][name]]  # of few pieces
     if not pretrained:
         return [*chosen, f"data.tokenizer.vocab_size={44 if writes else 26}"]
-    for name in losses:  # nothing says how wide a checkpoint is; some have few pieces
-        settings = LOSSES[name][name].items()
-        widths = [key for key, value in settings if "hidden_size" in str(value)]
+    for name in losses:  # nothing says how wide a checkpoint is
+        widths = [key for key, value in LOSSES[name][name].items() if "hidden_size" in str(value)]
         chosen += [f"loss.{name}.{key}={WIDTH}" for key in widths]
-        chosen += [f"loss.{name}.k=8" for key, _ in settings if key == "k"]
     return chosen
 
 

@@ -1,7 +1,8 @@
 """At the scale of its paper, every row of a table starts: a step, decoding and scores.
 
 Rows of the sets' own form, in local files, stand for the hub, and small checkpoints at random for
-those that tables name. Models of ours have the paper's size, but for their few pieces.
+those that tables name. Of models of ours the constructors are called at the paper's size; those
+that take the step are narrower.
 """
 
 import json
@@ -70,6 +71,9 @@ def local(home, cfg):
     for training in ("student_training", "teacher_training"):
         if "max_steps" in cfg[training]:
             chosen += [f"{training}.max_steps=1", f"{training}.validate_every=1"]
+    for model in ("student_model", "teacher_model"):
+        if "embedding_size" in cfg[model]:
+            chosen += [f"{model}.embedding_size=24", f"{model}.hidden_size=24"]
     return [*chosen, f"paths.artifacts={home}/artifacts"]
 
 
