@@ -27,7 +27,10 @@ def log_probs(
     """
     if temperature <= 0:
         raise UserError(f"temperature must be positive, got {temperature}")
-    return (at_least_float32(logits) / temperature).log_softmax(dim=-1).clamp(min=LOWEST)
+    scores = at_least_float32(logits)
+    if temperature != 1:
+        scores = scores / temperature
+    return scores.log_softmax(dim=-1).clamp(min=LOWEST)
 
 
 def at_least_float32(values: Float[Tensor, "*any"]) -> Float[Tensor, "*any"]:

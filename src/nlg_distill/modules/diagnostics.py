@@ -5,15 +5,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nlg_distill.data.batch import Batch
 from nlg_distill.distributions import entropy, log_probs
 from nlg_distill.models.output import ModelOutput
-from nlg_distill.teachers.signal import SparseDistribution, TeacherSignal
+from nlg_distill.teachers.signal import TeacherSignal
+
+Positions = Int[Tensor, "tokens 2"]  # text and time
+PerToken = dict[str, Float[Tensor, " known"]]
 
 TOP_K = 32
+AT_ONCE = 256  # positions: what is found on the way stays small beside a step's own memory
 NO_OP_SHARE, NO_OP_STEPS = 0.01, 100
 
 
@@ -27,31 +31,38 @@ def distributions(
     teacher gives its `TOP_K` largest tokens, or those that its cache holds: where its distribution
     is known, as it is everywhere unless its tokens are others.
     """
-    mask = batch.target_mask
-    ours = log_probs(student.logits[mask])
-    found = {"student_entropy": entropy(ours), "student_probability": _of_labels(ours, batch, mask)}
+    parts = [
+        _of_students(student, batch, where) | _of_both(student, signal, where)
+        for where in torch.split(batch.target_mask.nonzero(), AT_ONCE)
+    ]
+    return {name: torch.cat([part[name] for part in parts]).mean() for name in parts[0]}
+
+
+def _of_students(student: ModelOutput, batch: Batch, where: Positions) -> PerToken:
+    rows, times = where.unbind(-1)
+    ours = log_probs(student.logits[rows, times])
+    of_labels = ours.gather(-1, batch.labels[rows, times][:, None])[:, 0]
+    return {"student_entropy": entropy(ours), "student_probability": of_labels.exp()}
+
+
+def _of_both(student: ModelOutput, signal: TeacherSignal, where: Positions) -> PerToken:
+    rows, times = where.unbind(-1)
     if signal.known is not None:
-        mask, ours = mask & signal.known, ours[signal.known[mask]]
+        known = signal.known[rows, times]
+        rows, times = rows[known], times[known]
     sparse = signal.sparse
     if sparse is not None:
-        best, tail = sparse.token_ids[mask][:, 0], sparse.tail_log_mass[mask]
-        stored = torch.cat([sparse.log_probs[mask], tail[:, None]], dim=-1)
-        found |= {"teacher_entropy_of_top_k": entropy(stored), "top_k_mass": 1 - tail.exp()}
+        best, tail = sparse.token_ids[rows, times, 0], sparse.tail_log_mass[rows, times]
+        stored = torch.cat([sparse.log_probs[rows, times], tail[:, None]], dim=-1)
+        found = {"teacher_entropy_of_top_k": entropy(stored), "top_k_mass": 1 - tail.exp()}
     elif signal.gives_distribution:
-        theirs = log_probs(signal.logits[mask])
-        best = theirs.argmax(dim=-1)
-        top = SparseDistribution.of(theirs, TOP_K)
-        found |= {"teacher_entropy": entropy(theirs), "top_k_mass": 1 - top.tail_log_mass.exp()}
+        theirs = log_probs(signal.logits[rows, times])
+        largest, token_ids = theirs.topk(min(TOP_K, theirs.shape[-1]), dim=-1)
+        best, mass = token_ids[:, 0], largest.exp().sum(dim=-1)
+        found = {"teacher_entropy": entropy(theirs), "top_k_mass": mass}
     else:
-        return {name: value.mean() for name, value in found.items()}
-    found["top_1_agreement"] = (ours.argmax(dim=-1) == best).float()
-    return {name: value.mean() for name, value in found.items()}
-
-
-def _of_labels(
-    log_distribution: Float[Tensor, "tokens vocab"], batch: Batch, mask: Bool[Tensor, "batch time"]
-) -> Float[Tensor, " tokens"]:
-    return log_distribution.gather(-1, batch.labels[mask][:, None])[:, 0].exp()
+        return {}
+    return found | {"top_1_agreement": (student.logits[rows, times].argmax(dim=-1) == best).float()}
 
 
 def gradient_shares(
@@ -62,8 +73,8 @@ def gradient_shares(
     norms = {}
     for name, term in terms.items():
         gradients = torch.autograd.grad(term, trained, retain_graph=True, allow_unused=True)
-        squares = [g.float().square().sum() for g in gradients if g is not None]
-        norms[name] = torch.stack(squares).sum().sqrt()
+        there = [gradient for gradient in gradients if gradient is not None]
+        norms[name] = torch.stack(torch._foreach_norm(there, 2, dtype=torch.float32)).norm()
     total = torch.stack(list(norms.values())).sum().clamp(min=torch.finfo(torch.float32).tiny)
     return {name: norm / total for name, norm in norms.items()}
 
