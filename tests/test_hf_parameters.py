@@ -108,11 +108,16 @@ def test_no_parameter_of_a_checkpoint_is_read_on_the_meta_device(llama, tmp_path
 # LoRA.
 
 
-def test_adapters_alone_are_trained_and_are_merged_where_it_is_saved(llama, tmp_path):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_alone_are_trained_and_are_merged_where_it_is_saved(family, tmp_path):
+    special = make_checkpoint(family, tmp_path / "first")
+    batch = collate([Example(0, [3, 4], [5]), Example(1, [6], [7, 8, 9])], special)
     torch.manual_seed(1)
-    lora = LoraConfig(r=2, target_modules="all-linear")
-    model, plain = HFCausal(VOCAB, path=str(llama), lora=lora).eval(), opened("llama", llama)
-    torch.testing.assert_close(model(BATCH).logits, plain(BATCH).logits)
+    transposed = family == "gpt2"
+    lora = LoraConfig(r=2, target_modules="all-linear", fan_in_fan_out=transposed)
+    model = opened(family, tmp_path / "first", lora=lora)
+    plain = opened(family, tmp_path / "first")(batch).logits
+    torch.testing.assert_close(model(batch).logits, plain)
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)
@@ -120,17 +125,18 @@ def test_adapters_alone_are_trained_and_are_merged_where_it_is_saved(llama, tmp_
     frozen = {n: p.detach().clone() for n, p in model.named_parameters() if "lora_" not in n}
     for _ in range(3):
         optimizer.zero_grad()
-        nll(model(BATCH).logits, BATCH.labels).sum().backward()
+        nll(model(batch).logits, batch.labels).sum().backward()
         optimizer.step()
     for name, before in frozen.items():
         assert torch.equal(before, model.get_parameter(name))
-    trained = model(BATCH).logits
-    assert not torch.allclose(trained, plain(BATCH).logits, atol=1e-2)
-    model.save(tmp_path)
-    assert not list(tmp_path.glob("adapter*"))
-    found = opened("llama", tmp_path)
-    torch.testing.assert_close(found(BATCH).logits, trained, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(model(BATCH).logits, trained)
+    trained = model(batch).logits
+    assert not torch.allclose(trained, plain, atol=1e-2)
+    (tmp_path / "second").mkdir()
+    model.save(tmp_path / "second")
+    assert not list((tmp_path / "second").glob("adapter*"))
+    found = opened(family, tmp_path / "second")
+    torch.testing.assert_close(found(batch).logits, trained, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model(batch).logits, trained)
     assert any("lora_" in name for name, _ in model.named_parameters())  # a copy was merged
 
 

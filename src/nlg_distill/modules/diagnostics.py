@@ -57,8 +57,8 @@ def _of_both(student: ModelOutput, signal: TeacherSignal, where: Positions) -> P
         found = {"teacher_entropy_of_top_k": entropy(stored), "top_k_mass": 1 - tail.exp()}
     elif signal.gives_distribution:
         theirs = log_probs(signal.logits[rows, times])
-        largest, token_ids = theirs.topk(min(TOP_K, theirs.shape[-1]), dim=-1)
-        best, mass = token_ids[:, 0], largest.exp().sum(dim=-1)
+        best, largest = theirs.argmax(dim=-1), theirs.topk(min(TOP_K, theirs.shape[-1]), dim=-1)
+        mass = largest.values.exp().sum(dim=-1)
         found = {"teacher_entropy": entropy(theirs), "top_k_mass": mass}
     else:
         return {}
