@@ -155,7 +155,7 @@ def test_published_splits_stay_whole_and_training_loses_what_stands_in_them(tmp_
     }
     report = json.loads((folder / "hygiene.json").read_text())
     assert report["cleaning"] == {"raw": 10, "exact duplicates": 2}
-    assert report["validation"]["exact_duplicates_in_train"] == 1  # shares its source with one
+    assert report["validation"]["share_a_text_with_train"] == 1
 
 
 def test_published_splits_are_all_there():
@@ -235,6 +235,20 @@ def test_a_field_that_is_not_there_or_no_text_is_named(tmp_path, corpus, message
     files = write(tmp_path, {"train": [{"a": 3, "b": "text"}]}, "jsonl")
     with pytest.raises(UserError, match=message):
         list(HubPairs(dataset=toy(files=files), **corpus).read(tmp_path))
+
+
+def test_what_looks_like_nothing_in_a_csv_is_text(tmp_path):
+    pytest.importorskip("datasets", reason="needs the extra hf")
+    (tmp_path / "train.csv").write_text("a,b\nNone,keiner\nNA,\n")
+    dataset = toy(files={"train": str(tmp_path / "train.csv")})
+    pairs = list(HubPairs(dataset=dataset, source="a", target="b").read(tmp_path))
+    assert [(pair.source, pair.target) for pair in pairs] == [("None", "keiner"), ("NA", "")]
+
+
+def test_a_null_is_an_empty_text(tmp_path):
+    files = write(tmp_path, {"train": [{"a": None, "b": "x"}]}, "jsonl")
+    (pair,) = HubPairs(dataset=toy(files=files), source="a", target="b").read(tmp_path)
+    assert (pair.source, pair.target) == ("", "x")
 
 
 def test_a_slice_of_a_split_is_one_of_a_file_too(tmp_path):

@@ -301,6 +301,14 @@ def test_a_forced_token_is_not_counted(many_languages):
         assert all(not text.token_ids for [text] in writer(*inputs, limit=alone, **how))
 
 
+@pytest.mark.parametrize("side", ["source_language", "target_language"])
+def test_a_language_that_a_tokenizer_does_not_know_is_refused(many_languages, side):
+    own = many_languages[2]
+    codes = {"source_language": own.src_lang, "target_language": own.tgt_lang, side: "xx_YY"}
+    with pytest.raises(UserError, match=rf"{side}=xx_YY.*: .*(no language|no tokens for both)"):
+        _ = Pretrained(path=own.name_or_path, **codes).vocab_size
+
+
 def test_a_tokenizer_of_many_languages_is_told_which(many_languages):
     path = many_languages[2].name_or_path
     with pytest.raises(UserError, match="has a token for every language: give"):

@@ -152,6 +152,26 @@ def test_adapters_that_fit_nowhere_are_refused(llama, lora, message):
         HFCausal(VOCAB, path=str(llama), lora=LoraConfig(**lora))
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`")
+def test_adapters_of_embeddings_that_make_the_logits_too_are_refused(llama, tmp_path):
+    special = make_checkpoint("llama", tmp_path, tie_word_embeddings=True)
+
+    def lora():
+        return LoraConfig(r=2, target_modules=["q_proj", "embed_tokens"])
+
+    with pytest.raises(UserError, match=r"leave the output embeddings out, and those of the input"):
+        HFCausal(VOCAB, path=str(tmp_path), lora=lora())
+    batch = collate([Example(0, [3, 4], [5])], special)
+    model = HFCausal(VOCAB, path=str(llama), lora=lora()).eval()
+    for name, value in model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(value)
+    (tmp_path / "saved").mkdir()
+    model.save(tmp_path / "saved")
+    again = opened("llama", tmp_path / "saved")
+    torch.testing.assert_close(again(batch).logits, model(batch).logits, rtol=1e-4, atol=1e-4)
+
+
 # GGUF.
 
 
@@ -326,6 +346,65 @@ def test_models_that_do_more_to_their_logits_or_look_ahead_are_refused():
     sizes = without(LLAMA, "vocab_size", "num_key_value_heads") | dict(model_type="bert")
     with pytest.raises(UserError, match="bert looks ahead"):
         HFCausal(VOCAB, config=sizes)
+
+
+@pytest.mark.filterwarnings("ignore:.*is falling back to its reference PyTorch implementation")
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        (HFCausal, {"model_type": "roberta"}, "roberta does not count its positions from 0"),
+        (HFCausal, {"model_type": "roformer"}, "roformer says other things token by token"),
+        (HFCausal, {"model_type": "mamba"}, "this model keeps a LinearAttentionLayer of what it"),
+        (HFCausal, {"model_type": "rwkv"}, "rwkv cannot write token by token here"),
+        (HFSeq2Seq, {"model_type": "switch_transformers"}, "switch_transformers cannot write"),
+    ],
+)
+def test_models_that_cannot_go_on_from_what_they_keep_are_refused(kind, config, message):
+    if config["model_type"] in ("roberta", "roformer"):
+        config = without(LLAMA, "vocab_size", "num_key_value_heads") | {"is_decoder": True} | config
+    elif kind is HFSeq2Seq:
+        config = without(T5, "vocab_size") | config
+    else:
+        config = {"hidden_size": 12, "num_hidden_layers": 2} | config
+    state = torch.get_rng_state()
+    with pytest.raises(UserError, match=message):
+        kind(VOCAB, config=config)
+    assert not torch.equal(state, torch.get_rng_state())  # of the parameters
+
+
+def test_trying_a_model_out_draws_nothing(monkeypatch):
+    config = without(LLAMA, "vocab_size") | {"model_type": "llama"}
+    torch.manual_seed(1)
+    HFCausal(VOCAB, config=config)
+    drawn = torch.rand(1)
+    monkeypatch.setattr(HFCausal, "_refuse_other_arithmetic", lambda self: None)
+    monkeypatch.setattr(HFCausal, "_for_trial", lambda self: self)
+    torch.manual_seed(1)
+    HFCausal(VOCAB, config=config)
+    assert torch.equal(drawn, torch.rand(1))
+
+
+def test_a_setting_that_changes_nothing_is_refused():
+    config = without(LLAMA, "vocab_size") | {"model_type": "llama", "dtype": "bfloat16"}
+    with pytest.raises(UserError, match=r"config\.dtype changes nothing"):
+        HFCausal(VOCAB, config=config)
+
+
+def test_layers_that_a_checkpoints_config_leaves_out_are_refused(llama, tmp_path):
+    shutil.copytree(llama, tmp_path / "cut")
+    settings = json.loads((llama / "config.json").read_text())
+    (tmp_path / "cut" / "config.json").write_text(json.dumps(settings | {"num_hidden_layers": 1}))
+    with pytest.raises(UserError, match=r"such as model\.layers\.1\..*, of layers that its config"):
+        HFCausal(VOCAB, path=str(tmp_path / "cut"))
+
+
+@pytest.mark.parametrize("changes", [{"hidden_act": "gelu"}, {"rms_norm_eps": 0.1}])
+def test_settings_that_no_parameter_shows_are_part_of_an_architecture(changes):
+    config = without(LLAMA, "vocab_size") | {"model_type": "llama"}
+    teacher, student = (HFCausal(VOCAB, config=given) for given in (config, config | changes))
+    ((name, value),) = changes.items()
+    with pytest.raises(UserError, match=rf"the student is a llama \(.*{name}={value}.* teacher a"):
+        CopyLayers(layers="spaced").hand_over(student, teacher)
 
 
 def test_settings_that_no_text_can_be_read_with_are_refused():

@@ -155,7 +155,7 @@ def test_a_finished_student_is_scored_on_a_further_test_set(counting, capsys):
     assert found["sentences"] == len(pairs) == 5 + held_out
     facts = json.loads((artifact / "hygiene.json").read_text())["counting"]
     assert facts["cleaning"] == {"raw": 306, "exact duplicates": 1, "in the training text": 260}
-    assert facts["exact_duplicates_in_train"] == 0
+    assert facts["share_a_text_with_train"] == 0
     assert facts["near_duplicates_in_train"] == {"source": 0, "target": 0, "pair": 0}
     shown = capsys.readouterr().out
     assert "260 in the training text" in " ".join(shown.split())

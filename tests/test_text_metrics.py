@@ -4,6 +4,7 @@ import pytest
 import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 
+from nlg_distill.errors import UserError
 from nlg_distill.text_metrics import (
     bleu,
     bleu_signature,
@@ -28,6 +29,11 @@ def test_bleu_and_chrf_are_sacrebleu_s():
     assert scores[1] == pytest.approx(sacrebleu.corpus_chrf(TEXTS, [REFERENCES]).score)
     assert "tok:13a" in bleu_signature(TEXTS, REFERENCES, NONE)
     assert "nc:6" in chrf_signature(TEXTS, REFERENCES, NONE)
+
+
+def test_a_tokenizer_that_sacrebleu_does_not_have_is_refused():
+    with pytest.raises(UserError, match=r"tokenize=words must be one of 13a, char, "):
+        bleu(TEXTS, REFERENCES, NONE, tokenize="words")
 
 
 def test_bleu_of_characters_is_for_texts_without_spaces():

@@ -13,6 +13,8 @@ from typing import Literal
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from nlg_distill.errors import UserError
+
 Texts = Sequence[str]
 
 
@@ -25,8 +27,17 @@ def bleu(texts: Texts, references: Texts, sources: Texts, *, tokenize: str = "13
     https://aclanthology.org/P02-1040; Post, "A Call for Clarity in Reporting BLEU Scores", 2018,
     https://aclanthology.org/W18-6319.
     """
-    metric = BLEU(tokenize=tokenize)
+    metric = _bleu(tokenize)
     return float(metric.corpus_score(list(texts), [list(references)]).score)
+
+
+def _bleu(tokenize: str) -> BLEU:
+    if tokenize not in BLEU.TOKENIZERS:
+        raise UserError(f"tokenize={tokenize} must be one of {', '.join(sorted(BLEU.TOKENIZERS))}")
+    try:
+        return BLEU(tokenize=tokenize)
+    except (ImportError, RuntimeError) as error:  # of packages that some tokenizers need
+        raise UserError(f"tokenize={tokenize}: {' '.join(str(error).split())}") from error
 
 
 def chrf(texts: Texts, references: Texts, sources: Texts) -> float:
@@ -42,7 +53,7 @@ def bleu_signature(
     texts: Texts, references: Texts, sources: Texts, *, tokenize: str = "13a"
 ) -> str:
     """How sacreBLEU made its BLEU."""
-    metric = BLEU(tokenize=tokenize)
+    metric = _bleu(tokenize)
     metric.corpus_score(list(texts), [list(references)])
     return str(metric.get_signature())
 

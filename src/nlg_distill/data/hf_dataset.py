@@ -13,6 +13,7 @@ from nlg_distill.errors import UserError, require_positive
 
 SPLITS = ("test", "validation", "train")
 """In the order in which they are read: what is held out comes first, see `Cleaning`."""
+AS_THEY_ARE = {"keep_default_na": False}  # texts such as None and NA, and empty ones
 BUILDERS = {".parquet": "parquet", ".json": "json", ".jsonl": "json", ".csv": "csv"}
 
 
@@ -73,8 +74,10 @@ class HubDataset:
         try:
             if self.files:
                 path, slices = self.files[split], self.splits[split].partition("[")[1:]
+                builder = BUILDERS[Path(path).suffix]
                 return library.load_dataset(
-                    BUILDERS[Path(path).suffix],
+                    builder,
+                    **AS_THEY_ARE if builder == "csv" else {},
                     data_files={split: path},
                     split=split + "".join(slices),
                     cache_dir=str(cache),
@@ -172,8 +175,8 @@ class HubDialogues(_HubCorpus):
 
 
 def _text(row: Mapping[str, Any], field: str, place: str) -> str:
-    """The text at a path, its spaces and line breaks single spaces."""
-    value = _field(row, field, place)
+    """The text at a path, its spaces and line breaks single spaces; empty where it is null."""
+    value = "" if (found := _field(row, field, place)) is None else found
     if not isinstance(value, str):
         raise UserError(f"{place}: {field} is no text, but {value!r}")
     return " ".join(value.split())

@@ -3,6 +3,7 @@
 import random
 import re
 import statistics
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -192,8 +193,16 @@ def _take(units: Iterator[list[int]], count: int) -> list[int]:
 
 
 def normalise(text: str) -> str:
-    """The text lower-cased, its punctuation and repeated spaces dropped."""
-    return _NOT_WORD.sub(" ", text.lower()).strip()
+    """The text lower-cased, without punctuation and symbols; as it is, if it has nothing else.
+
+    Marks stay, which write vowels and tones of many scripts.
+    """
+    words = _NOT_WORD.sub(_marks, text.lower()).split()
+    return " ".join(words) or text.strip()
+
+
+def _marks(found: re.Match[str]) -> str:
+    return "".join(c if unicodedata.category(c).startswith("M") else " " for c in found[0])
 
 
 def _normalised(pair: Pair) -> tuple[str | None, str]:
@@ -206,6 +215,7 @@ def hygiene_report(splits: Splits, cleaned: dict[str, int]) -> dict[str, dict[st
 
     `near_duplicates` counts held-out pairs that meet the training split after `normalise`: on the
     source side, on the target side, and as a whole pair. A source that is not there meets none.
+    `share_a_text_with_train` counts those whose source or target is one of the training split's.
     """
     train = splits["train"]
     train_pairs = {_normalised(pair) for pair in train}
@@ -225,7 +235,7 @@ def hygiene_report(splits: Splits, cleaned: dict[str, int]) -> dict[str, dict[st
                 "target": sum(target in train_targets for _, target in both),
                 "pair": sum(pair in train_pairs for pair in both),
             }
-            facts["exact_duplicates_in_train"] = len(pairs) - len(apart_from(train, pairs))
+            facts["share_a_text_with_train"] = len(pairs) - len(apart_from(train, pairs))
         report[name] = facts
     return report
 

@@ -105,7 +105,11 @@ def _sizes(
 
 
 def importance(teacher: GenerationModel, width: str) -> Float[Tensor, " units"]:
-    """The sum of squares of all weights that each unit of a width has a part in."""
+    """The sum of squares of all weights that each unit of a width has a part in.
+
+    A matrix that is used under two names, such as tied embeddings, counts for both uses; layers
+    that the student does not take count like the others.
+    """
     total: Tensor | None = None
     for name, parameter in teacher.state_dict().items():
         if name in teacher.computed:

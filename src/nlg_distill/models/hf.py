@@ -5,7 +5,6 @@ https://aclanthology.org/2020.emnlp-demos.6. Nothing here knows an architecture.
 """
 
 import copy
-import re
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -21,7 +20,10 @@ from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import fingerprint, read_config
 from nlg_distill.models import hf_loading, hf_settings, hf_widths
 from nlg_distill.models.generation_model import GenerationModel
-from nlg_distill.models.hf_trial import Axes
+from nlg_distill.models.hf_adapters import with_adapters
+from nlg_distill.models.hf_settings import SILENT
+from nlg_distill.models.hf_trial import Axes, randomised
+from nlg_distill.models.hf_writing import refuse_other_writing
 from nlg_distill.models.output import ModelOutput, OutputProjection
 from nlg_distill.models.widths import Axis
 
@@ -36,7 +38,7 @@ class HFModel(GenerationModel):
     which some checkpoints are padded, get no probability.
     """
 
-    LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
+    LAYER = hf_loading.LAYER
     BOUNDED = True
     AUTO: ClassVar[str]
     """The class of transformers that finds the architecture."""
@@ -78,10 +80,12 @@ class HFModel(GenerationModel):
         self._refuse_other_head(path)
         self._computed = {f"network.{name}" for name in hf_loading.freeze_computed(self.network)}
         if lora is not None:
-            self._adapt(lora)
+            self.network, self.adapted = with_adapters(self.network, lora), True
         if not self._is_empty:
             with torch.no_grad(), torch.autocast(self.inner.device.type, enabled=False):
-                self.eval()._refuse_other_arithmetic()
+                trial = self._for_trial().eval()
+                trial._refuse_other_arithmetic()
+                refuse_other_writing(trial, self.inner.config)
         self.train()
 
     def _network(
@@ -116,15 +120,17 @@ class HFModel(GenerationModel):
                 f"model, or tokenizer@teacher_tokenizer, of a teacher"
             )
 
-    def _adapt(self, lora: Any) -> None:
-        import peft
+    def _for_trial(self) -> "HFModel":
+        """The model; a copy with larger parameters of one that was made at random.
 
-        try:
-            self.network, self.adapted = peft.get_peft_model(self.network, lora), True
-        except ValueError as error:
-            raise UserError(f"lora: {error}") from error
-        if type(self.inner.get_output_embeddings()) is not nn.Linear:
-            raise UserError("lora.target_modules: leave the output embeddings out")
+        Attention is all alike at first, wherever it looks.
+        """
+        if self.pretrained:
+            return self
+        trial = copy.deepcopy(self)
+        with torch.random.fork_rng(devices=[]):
+            randomised(trial.network)
+        return trial
 
     def _refuse_other_arithmetic(self) -> None:
         """Refuses a model whose logits would be others here."""
@@ -158,9 +164,10 @@ class HFModel(GenerationModel):
 
     @property
     def architecture(self) -> str:
-        """The `model_type` of transformers."""
-        kind: str = self.inner.config.model_type
-        return kind
+        """The `model_type` of transformers, and the settings of `hf_settings.SILENT`."""
+        settings = hf_settings.settings_of(self.inner.config)
+        silent = [f"{name}={settings[name]}" for name in sorted(settings) if SILENT.search(name)]
+        return f"{settings['model_type']} ({', '.join(silent)})"
 
     @property
     def heads(self) -> dict[str, int]:

@@ -173,6 +173,12 @@ class HFCausal(HFModel):
                 f"{self.inner.config.model_type} looks ahead, so it cannot write: choose a model "
                 f"that was trained to"
             )
+        counted, _ = self._read(input_ids=ids, **self._positions(torch.arange(2)[None]))
+        if not torch.allclose(both, counted, rtol=1e-3, atol=1e-4):
+            raise UserError(
+                f"{self.inner.config.model_type} does not count its positions from 0, as they are "
+                f"given to it here: choose another model"
+            )
 
 
 def _prompt(

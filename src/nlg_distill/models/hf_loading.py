@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,10 @@ from torch import Tensor
 
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import OPENING, first_line, library, place
-from nlg_distill.models.hf_settings import TOKENS
+from nlg_distill.models.hf_settings import OF_A_FILE, TOKENS
+
+LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
+"""The number of a layer in a parameter's name."""
 
 
 def config_of(settings: Mapping[str, Any], vocab_size: int) -> Any:
@@ -30,9 +34,11 @@ def config_of(settings: Mapping[str, Any], vocab_size: int) -> Any:
     if "vocab_size" in given:
         raise UserError("config.vocab_size is the tokenizer's: leave it out")
     kind = given.pop("model_type")
+    if useless := sorted(OF_A_FILE & set(given)):
+        raise UserError(f"config.{useless[0]} changes nothing of a model made here: leave it out")
     try:
         known = transformers.AutoConfig.for_model(kind).to_dict()
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"config.model_type={kind} is no model of transformers") from error
     names = TOKENS | set(known) | set(transformers.AutoConfig.for_model(kind).attribute_map)
     if unknown := sorted(set(given) - names):
@@ -142,6 +148,12 @@ def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:
             f"path={path} has no values for {len(missing)} parameters of {type(model).__name__}, "
             f"such as {missing[0]}: it is a checkpoint of another model"
         )
+    there = {LAYER.sub("0", name) for name in model.state_dict()}
+    if beyond := sorted(n for n in told["unexpected_keys"] if LAYER.sub("0", n) in there):
+        raise UserError(
+            f"path={path} has values for {len(beyond)} parameters, such as {beyond[0]}, of layers "
+            f"that its config.json leaves out: correct the numbers of layers there"
+        )
     return model
 
 
@@ -168,7 +180,7 @@ def refuse_other_arithmetic(
     hook = head.register_forward_hook(lambda head, given, logits: large(logits))
     try:
         logits: Tensor = network(**example).logits
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, LookupError) as error:
         raise UserError(
             f"{network.config.model_type} with these settings cannot read a text "
             f"({first_line(error)}): correct its config"

@@ -1,5 +1,6 @@
 """Settings of transformers that say how deep and how wide a model is, by their names there."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,11 @@ KINDS = {
     "heads": QUERY_HEADS,
     "its feed-forward size": FEED_FORWARD,
 }
+SILENT = re.compile(
+    r"^(hidden_act|activation_function|feed_forward_proj|relative_attention_max_distance)$"
+    r"|(^|_)(rope|rotary|eps|epsilon|scale|scaling|window)(_|$)"
+)
+"""Settings that change what parameters mean, and the shape of none."""
 TOKENS = {f"{name}_token_id" for name in ("bos", "eos", "pad", "decoder_start")}
 """Settings that any model may have, whatever its kind's defaults name."""
 VOCABULARY = "vocab_size"

@@ -67,10 +67,10 @@ def scaled(size: int, share: float, what: str = "width of hidden_size") -> int:
     """A size times a share of it.
 
     Raises:
-        UserError: if the share is outside (0, 1], or the result is not whole.
+        UserError: if the share is no number in (0, 1], or the result is not whole.
     """
-    if not 0 < share <= 1:
-        raise UserError(f"{what} must be in (0, 1], got {share}")
+    if not isinstance(share, int | float) or not 0 < share <= 1:
+        raise UserError(f"{what} must be in (0, 1], got {share!r}")
     result = round(size * share)
     if abs(result - size * share) > 1e-6 or result < 1:
         raise UserError(

@@ -75,7 +75,8 @@ class PieceMapping(nn.Module):
     ) -> Float[Tensor, "positions vocab"]:
         """Log-probabilities of the student's tokens, each at least float32's rounding.
 
-        A probability of 0 would make KL(q || p) as large as `LOWEST`.
+        A probability of 0 would make KL(q || p) as large as `LOWEST`. They sum to 1 but for that;
+        where the teacher gives next to nothing to tokens that are known, all are as small.
         """
         with torch.autocast(logits.device.type, enabled=False):
             mapped: Tensor = torch.sparse.mm(self.shares, log_probs(logits).exp().float().T).T
