@@ -212,6 +212,9 @@ def test_a_gguf_file_is_dequantised(network, file):
 
 def test_a_model_out_of_a_gguf_file_is_kept_as_a_checkpoint(file, tmp_path):
     model = HFCausal(GGUF_TOKENS, path=str(file)).eval()
+    nll(model(BATCH).logits, BATCH.labels).sum().backward()
+    torch.optim.SGD(model.parameters(), lr=0.1).step()
+    assert all(value.grad.any() for value in model.network.parameters())  # a student, too
     model.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     assert "quantization_config" not in config
