@@ -21,6 +21,7 @@ from nlg_distill.data.hygiene import (
     apart_from,
     hygiene_report,
     normalise,
+    unused,
 )
 from nlg_distill.data.packages import Package, _sha256, open_member
 from nlg_distill.data.tatoeba import MEMBER, Tatoeba
@@ -101,6 +102,21 @@ def test_groups_are_held_out_as_a_whole():
     held = {p.source for p in splits["test"] + splits["validation"]}
     left = {p for p in grouped + alone if p.group not in groups["test"] | groups["validation"]}
     assert set(splits["train"]) == {p for p in left if p.source not in held}
+
+
+def test_what_is_in_no_split_is_counted_by_what_left_it_out():
+    alone = [Pair(f"source {i}", f"target {i}") for i in range(100)]
+    given = conversations(40) + alone
+    whole = Splitting(validation=15, test=25, seed=3)(given)
+    beside = len(given) - sum(map(len, whole.values()))
+    assert beside > 0
+    assert unused(given, whole) == {"beside held-out texts of their group": beside}
+    small = Splitting(validation=15, test=25, seed=3, train=50)(given)
+    assert unused(given, small) == {
+        "beside held-out texts of their group": beside,
+        "more than data.splitting.train": len(whole["train"]) - 50,
+    }
+    assert unused(alone, Splitting(validation=15, test=25, seed=3)(alone)) == {}
 
 
 def test_a_smaller_training_split_is_a_part_of_a_larger_one_and_holds_out_the_same():

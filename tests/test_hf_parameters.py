@@ -227,16 +227,16 @@ def test_a_model_out_of_a_gguf_file_is_kept_as_a_checkpoint(file, tmp_path):
 
 
 def test_a_checkpoint_of_the_other_kind_is_refused(llama, tmp_path):
-    with pytest.raises(UserError, match=r"decoder-only model \(llama\).*choose model=hf_causal"):
+    with pytest.raises(UserError, match=r"decoder-only model \(llama\).*choose hf_causal, by "):
         HFSeq2Seq(VOCAB, path=str(llama))
     for family in SEQ2SEQ:
         make_checkpoint(family, tmp_path / family)
-        with pytest.raises(UserError, match=r"an encoder-decoder .*choose model=hf_seq2seq"):
+        with pytest.raises(UserError, match=r"an encoder-decoder .*choose hf_seq2seq, by "):
             HFCausal(VOCAB, path=str(tmp_path / family))
 
 
 def test_files_that_are_not_what_they_should_be_are_refused(llama, tmp_path):
-    with pytest.raises(UserError, match=r"no_folder holds no model"):
+    with pytest.raises(UserError, match=r"no_folder: there is no such folder"):
         HFCausal(VOCAB, path=str(tmp_path / "no_folder"))
     with pytest.raises(UserError, match=r"there is no such file: give the path .* fetch-smollm2"):
         HFCausal(VOCAB, path=str(tmp_path / "no.gguf"))
@@ -381,7 +381,7 @@ def test_trying_a_model_out_draws_nothing(monkeypatch):
     HFCausal(VOCAB, config=config)
     drawn = torch.rand(1)
     monkeypatch.setattr(HFCausal, "_refuse_other_arithmetic", lambda self: None)
-    monkeypatch.setattr(HFCausal, "_for_trial", lambda self: self)
+    monkeypatch.setattr("nlg_distill.models.hf.with_larger_parameters", lambda model: model)
     torch.manual_seed(1)
     HFCausal(VOCAB, config=config)
     assert torch.equal(drawn, torch.rand(1))

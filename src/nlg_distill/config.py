@@ -192,7 +192,9 @@ def check(cfg: DictConfig) -> None:
         OmegaConf.to_container(cfg, resolve=True)
     except InterpolationResolutionError as error:
         where, said = error.full_key, str(error).splitlines()[0]
-        raise UserError(f"{where}: {said.partition(': ')[2] or said}") from error
+        raise UserError(
+            f"{where}: {said.partition(': ')[2] or said}. Give it a value itself, as {where}=..."
+        ) from error
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"no value for {', '.join(missing)}: give it as {missing[0]}=...")
     for name, value in (("seed", cfg.seed), ("teacher_seed", cfg.teacher_seed)):

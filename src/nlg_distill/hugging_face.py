@@ -48,13 +48,15 @@ def place(path: str) -> dict[str, str]:
     A name in a hub may have a revision behind an @: `name@revision`, a commit, tag or branch.
 
     Raises:
-        UserError: if a GGUF file is not there, or is none.
+        UserError: if a folder or a GGUF file is not there, or the file is none.
     """
     file = Path(path)
     if file.suffix != GGUF:
         name, at, revision = path.rpartition("@")
         if at and not file.exists():
             return {"pretrained_model_name_or_path": name, "revision": revision}
+        if file.is_absolute() and not file.exists():
+            raise UserError(f"path={path}: there is no such folder: give that of a checkpoint")
         return {"pretrained_model_name_or_path": path}
     if not file.is_file():
         raise UserError(

@@ -185,7 +185,7 @@ class Pretrained(TokenizerMaker):
         config, tokenizer = read_config(self.path), self._read(self.path)
         continues = not config.is_encoder_decoder
         special = _special_ids(self.path, tokenizer, config, continues=continues)
-        made = self._wrapped(tokenizer, special, continues=continues)
+        made = HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
         if not continues:
             self._refuse_other_ends(made)
         self._refuse_two_begins(made)
@@ -209,7 +209,8 @@ class Pretrained(TokenizerMaker):
         continues = told.pop("continues")
         tokenizer = self._read(str(folder))
         special = SpecialIds(**told)
-        return self._in_its_language(self._wrapped(tokenizer, special, continues=continues))
+        made = HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
+        return self._in_its_language(made)
 
     def refuse_without_places(self) -> None:
         """Raises a UserError where its tokenizer cannot tell where tokens stand in a text."""
@@ -224,11 +225,12 @@ class Pretrained(TokenizerMaker):
         given = {LANGUAGES[name]: code for name, code in self.languages.items() if code is not None}
         try:
             tokenizer = library().AutoTokenizer.from_pretrained(**place(path), **given)
+            tokenizer(**{SIDES[bool(given)]: ""})  # looks up the language of a target
         except (*OPENING, TypeError) as error:
-            said = first_line(error)
             if given and isinstance(error, KeyError):
                 raise UserError(f"{self._said}: {path} has no language {error}") from error
-            raise UserError(f"path={path} holds no tokenizer ({said}): {GIVE}") from error
+            told = f"path={path} holds no tokenizer ({first_line(error)}): {GIVE}"
+            raise UserError(told) from error
         files = ["tokenizer.json", *tokenizer.vocab_files_names.values()]
         if Path(path).is_dir() and not any(Path(path, name).is_file() for name in files):
             # transformers makes an empty one
@@ -243,20 +245,13 @@ class Pretrained(TokenizerMaker):
                 )
         return tokenizer
 
-    def _wrapped(self, tokenizer: Any, special: SpecialIds, *, continues: bool) -> HFTokenizer:
-        try:
-            return HFTokenizer(tokenizer, special, continues=continues, prompt=self.prompt)
-        except KeyError as error:  # of a target language, which is looked up when it is needed
-            raise UserError(f"{self._said}: {self.path} has no language {error}") from error
-
     @property
     def _said(self) -> str:
         return ", ".join(f"{name}={code}" for name, code in self.languages.items() if code)
 
     def _in_its_language(self, made: HFTokenizer) -> HFTokenizer:
         """The same, which says what every text begins with, where it has a language to be in."""
-        code = self.languages["target_language"]
-        if code is None:
+        if self.languages["target_language"] is None:
             return made
         (whole,), (bare,) = made.encode_targets(["a"]), made.encode_targets([""])
         unknown = {*made.encode_sources([""])[0], whole[0]} & {made.unknown_id}

@@ -173,6 +173,19 @@ class PublishedSplits:
         return splits
 
 
+def unused(pairs: Sequence[Pair], splits: Splits) -> dict[str, int]:
+    """How many pairs are in no split, by what left them out; what left out none is not there."""
+    held = [pair for name in HELD_OUT for pair in splits[name]]
+    groups = {pair.group for pair in held} - {""}
+    beside = sum(p.group in groups for p in pairs) - sum(p.group in groups for p in held)
+    others = len(pairs) - sum(map(len, splits.values())) - beside
+    counts = {
+        "beside held-out texts of their group": beside,
+        "more than data.splitting.train": others,
+    }
+    return {reason: count for reason, count in counts.items() if count}
+
+
 def _units(pairs: Sequence[Pair]) -> list[list[int]]:
     """Numbers of the pairs whose texts occur once, those of a group together."""
     sources = Counter(pair.source for pair in pairs if pair.source)

@@ -21,14 +21,17 @@ from nlg_distill.hugging_face import fingerprint, read_config
 from nlg_distill.models import hf_loading, hf_settings, hf_widths
 from nlg_distill.models.generation_model import GenerationModel
 from nlg_distill.models.hf_adapters import with_adapters
-from nlg_distill.models.hf_settings import SILENT
-from nlg_distill.models.hf_trial import Axes, randomised
+from nlg_distill.models.hf_trial import Axes, with_larger_parameters
 from nlg_distill.models.hf_writing import refuse_other_writing
 from nlg_distill.models.output import ModelOutput, OutputProjection
 from nlg_distill.models.widths import Axis
 
 BOUNDS = ("max_position_embeddings", "max_decoder_position_embeddings", "max_seq_len")
 """Settings of transformers for the positions of a text; of each model at most one."""
+SHORTEN = (
+    "give shorter ones; of a corpus, data.corpus.max_words cuts texts where it is a setting, and "
+    "data.cleaning.max_words with data.cleaning.drop_bad_lines=true leaves long ones out"
+)
 
 
 class HFModel(GenerationModel):
@@ -83,7 +86,7 @@ class HFModel(GenerationModel):
             self.network, self.adapted = with_adapters(self.network, lora), True
         if not self._is_empty:
             with torch.no_grad(), torch.autocast(self.inner.device.type, enabled=False):
-                trial = self._for_trial().eval()
+                trial = (self if self.pretrained else with_larger_parameters(self)).eval()
                 trial._refuse_other_arithmetic()
                 refuse_other_writing(trial, self.inner.config)
         self.train()
@@ -101,7 +104,8 @@ class HFModel(GenerationModel):
             other = "hf_seq2seq" if config.is_encoder_decoder else "hf_causal"
             raise UserError(
                 f"{path or 'config'} is {kind} ({config.model_type}), not what "
-                f"{type(self).__name__} runs: choose model={other}"
+                f"{type(self).__name__} runs: choose {other}, by model@student_model={other} or "
+                f"model@teacher_model={other}"
             )
         if path is not None:
             hf_loading.refuse_damaged(path)
@@ -119,18 +123,6 @@ class HFModel(GenerationModel):
                 f"tokenizer has {self.vocab_size} pieces: data.tokenizer must be that of the "
                 f"model, or tokenizer@teacher_tokenizer, of a teacher"
             )
-
-    def _for_trial(self) -> "HFModel":
-        """The model; a copy with larger parameters of one that was made at random.
-
-        Attention is all alike at first, wherever it looks.
-        """
-        if self.pretrained:
-            return self
-        trial = copy.deepcopy(self)
-        with torch.random.fork_rng(devices=[]):
-            randomised(trial.network)
-        return trial
 
     def _refuse_other_arithmetic(self) -> None:
         """Refuses a model whose logits would be others here."""
@@ -166,7 +158,8 @@ class HFModel(GenerationModel):
     def architecture(self) -> str:
         """The `model_type` of transformers, and the settings of `hf_settings.SILENT`."""
         settings = hf_settings.settings_of(self.inner.config)
-        silent = [f"{name}={settings[name]}" for name in sorted(settings) if SILENT.search(name)]
+        names = sorted(name for name in settings if hf_settings.SILENT.search(name))
+        silent = [f"{name}={settings[name]}" for name in names]
         return f"{settings['model_type']} ({', '.join(silent)})"
 
     @property
@@ -245,7 +238,7 @@ class HFModel(GenerationModel):
         if context is not None and length > context:
             raise UserError(
                 f"{what} of {length} tokens are more than the {context} that this "
-                f"{self.inner.config.model_type} reads: shorten them with data.cleaning.max_words"
+                f"{self.inner.config.model_type} reads: {SHORTEN}"
             )
 
     def refuse_other_tokens(self, special: SpecialIds) -> None:

@@ -1,5 +1,6 @@
 """Whether a network of transformers says the same with the units of its widths in another order."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -34,6 +35,17 @@ def randomised(network: Any) -> Any:
         else:
             parameter.add_(0.3 * torch.randn_like(parameter))
     return network
+
+
+def with_larger_parameters(model: Any) -> Any:
+    """A copy of a model that was made at random, whose attention is all alike wherever it looks.
+
+    Nothing is drawn from the generator that parameters and dropout follow.
+    """
+    trial = copy.deepcopy(model)
+    with torch.random.fork_rng(devices=[]):
+        randomised(trial.network)
+    return trial
 
 
 def changing(network: Any, axes: Axes) -> str | None:

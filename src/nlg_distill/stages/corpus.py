@@ -8,7 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from nlg_distill.data.corpus import Pair
-from nlg_distill.data.hygiene import Splits, hygiene_report
+from nlg_distill.data.hygiene import Splits, hygiene_report, unused
 from nlg_distill.progress import track
 from nlg_distill.session import Session
 from nlg_distill.store import write_json
@@ -22,8 +22,7 @@ def build(
     raw = settings["corpus"].read(session.downloads)
     pairs, cleaned = settings["cleaning"](track(raw, "read the corpus", None))
     splits = settings["splitting"](pairs)
-    if beside := len(pairs) - sum(map(len, splits.values())):
-        cleaned["beside held-out texts of their group"] = beside
+    cleaned |= unused(pairs, splits)
     for name, members in splits.items():
         write_split(out, name, members)
     write_json(out / "hygiene.json", hygiene_report(splits, cleaned))

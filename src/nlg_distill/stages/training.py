@@ -85,7 +85,8 @@ class Training:
         if self.max_steps % self.validate_every:
             raise UserError(
                 f"max_steps={self.max_steps} must be a multiple of "
-                f"validate_every={self.validate_every}"
+                f"validate_every={self.validate_every}: set that, too, as in "
+                f"validate_every={self.max_steps}"
             )
 
     def rehearse(self) -> None:
