@@ -299,7 +299,7 @@ def test_a_random_student_may_start_from_another(home):
     ("changes", "message"),
     [
         (["model@student_model=hf_causal"], "student_model: .* is an encoder-decoder"),
-        (["data.tokenizer.path={home}/nowhere"], "data.tokenizer: .*nowhere: there is no such folder"),
+        (["data.tokenizer.path={home}/nowhere"], "data.tokenizer: .*nowhere: there is no such"),
         (["data.tokenizer.path={home}/gpt2"], "data.tokenizer must be that of the model"),
         (["training@student_training=none"], "a student is trained"),
         (["model@teacher_model=lstm_32"], "not a teacher at random"),
