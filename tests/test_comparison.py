@@ -150,6 +150,33 @@ def test_groups_are_called_by_what_was_chosen(tmp_path):
     assert labels(tmp_path) == ["model@student_model=lstm_96", "model@student_model=lstm_128"]
 
 
+def test_choices_are_told_though_a_number_would_tell_rows_apart(tmp_path):
+    target = "nlg_distill.models.LSTMEncoderDecoder"
+    sizes = {"hidden_size": 256, "embedding_size": 256, "num_layers": 1}
+    default = {f"student_model.{key}": value for key, value in sizes.items()}
+    default |= {"student_model._target_": target, "init._target_": "nlg_distill.init.RandomInit"}
+    leave_run(tmp_path / "0", settings={**default, STEPS: 100})
+    copied = ["model@student_model=lstm_32", "init=copy_layers", "loss=[nll,forward_kl]"]
+    settings = {
+        "student_model._target_": target,
+        "init._target_": "nlg_distill.init.CopyLayers",
+        "loss.forward_kl.weight": 1.0,
+        STEPS: 200,
+    }
+    leave_run(tmp_path / "1", overrides=[f"{STEPS}=200", *copied], settings=settings)
+    assert labels(tmp_path) == [
+        "model@student_model=lstm_256, init=random, loss=[nll]",
+        ", ".join(copied),
+    ]
+
+
+def test_a_key_that_teachers_have_too_says_whose_it_is(tmp_path):
+    for number, steps in enumerate([100, 200]):
+        settings = {"teacher_training": {"max_steps": steps}}
+        leave_run(tmp_path / str(number), settings=settings)
+    assert labels(tmp_path) == ["teacher_training.max_steps=100", "teacher_training.max_steps=200"]
+
+
 # Rows by keys.
 
 

@@ -174,7 +174,7 @@ def test_runs_of_several_folders_are_one_table(tmp_path, capsys):
 
 def test_runs_without_a_result_are_told(tmp_path, capsys):
     leave_run(tmp_path / "0")
-    with pytest.raises(RuntimeError), state_kept(tmp_path / "1", []):
+    with pytest.raises(RuntimeError), state_kept(tmp_path / "1", "run", []):
         raise RuntimeError
     write_table([tmp_path], columns="beam_5/bleu", form="csv")
     said = capsys.readouterr()

@@ -30,7 +30,9 @@ def runs(tmp_path):
             overrides = [f"{LR}={lr}", f"seed={seed}", "loss=[nll]", "logger=none"]
             bleu = 10 * lr + 2 * seed
             leave_run(folder, "word_kd", seed, bleu, overrides=overrides, settings={LR: lr})
-            write_state(folder, f"2026-01-01T10:0{number}:00+00:00", overrides=overrides)
+            write_state(
+                folder, f"2026-01-01T10:0{number}:00+00:00", name="word_kd", overrides=overrides
+            )
             number += 1
     for name, facts in [("failed", {"error": "RuntimeError: it [broke]"}), ("killed", {})]:
         leave_run(tmp_path / name, "baseline", seed=7)
@@ -108,18 +110,18 @@ def test_a_line_says_what_a_run_was_given_and_what_came_of_it(runs, capsys):
     assert head == [
         "when",
         "name",
-        "overrides",
         "seed",
         "status",
         "score",
         "s",
         "trained",
         "folder",
+        "overrides",
     ]
     assert killed[2:] == ["baseline", "7", "killed", "after", "0:00:30", str(runs[0].folder)]
     assert failed[2:6] == ["baseline", "7", "failed", "after"]
-    given = ["word_kd", "lr=0.2", "loss=[nll]", "2", "finished", "BLEU", "K=5", "6.0", "90"]
-    assert best[2:] == [*given, str(runs[2].folder)]
+    told = ["word_kd", "2", "finished", "BLEU", "K=5", "6.0", "90", str(runs[2].folder)]
+    assert best[2:] == [*told, "lr=0.2", "loss=[nll]"]
     assert lines[7:] == [
         "6 of 9 runs",
         "all with logger=none",
@@ -139,6 +141,23 @@ def test_a_doubt_is_told(tmp_path, capsys):
     assert " running? for 0" not in said
     assert " running? for " in said
     assert f"{tmp_path}: running: it is of node7, pid 4, whose lock cannot be seen" in said
+
+
+def test_one_error_of_several_runs_is_told_once(tmp_path, capsys):
+    for name in ("1", "2", "3"):
+        (tmp_path / name).mkdir()
+        write_state(tmp_path / name, error="no such corpus" if name != "2" else "it broke")
+    show_runs(listed_runs(tmp_path), 3)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        f"{tmp_path / '3'} and 1 more: failed: no such corpus",
+        f"{tmp_path / '2'}: failed: it broke",
+    ]
+
+
+def test_a_run_that_was_refused_has_its_name(tmp_path, capsys):
+    write_state(tmp_path, error="no", overrides=["loss=[]"])
+    show_runs(listed_runs(tmp_path), 1)
+    assert capsys.readouterr().out.splitlines()[1].split()[2] == "baseline"
 
 
 def test_a_run_that_was_made_before_states_were_kept_is_finished(tmp_path):

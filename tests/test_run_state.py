@@ -19,7 +19,7 @@ import signal, sys, time
 from pathlib import Path
 from nlg_distill.runs.state import state_kept
 signal.signal(signal.SIGINT, signal.default_int_handler)  # behind a shell's & it is ignored
-with state_kept(Path(sys.argv[1]), ["seed=3"]):
+with state_kept(Path(sys.argv[1]), "mine", ["seed=3"]):
     print("begun", flush=True)
     time.sleep(60)
 """
@@ -42,7 +42,8 @@ def end(process, number):
 
 def test_a_run_goes_on_as_long_as_its_process_lives(process, tmp_path):
     state = read_state(tmp_path)
-    assert (state.status, state.doubt, state.overrides) == ("running", "", ["seed=3"])
+    assert (state.status, state.doubt) == ("running", "")
+    assert (state.name, state.overrides) == ("mine", ["seed=3"])
     assert abs(time.time() - state.began.timestamp()) < 30
     assert json.loads((tmp_path / FILENAME).read_text())["pid"] == process.pid
 
@@ -56,7 +57,7 @@ def test_a_killed_run_is_known_at_once(process, tmp_path, number):
 
 def test_a_new_run_in_a_folder_takes_away_what_an_earlier_one_left(tmp_path):
     (tmp_path / "result.json").write_text("{}")
-    with state_kept(tmp_path, []):
+    with state_kept(tmp_path, "run", []):
         assert not (tmp_path / "result.json").exists()
     assert read_state(tmp_path).status != "finished"
 
@@ -65,7 +66,7 @@ def test_a_second_run_in_the_folder_is_refused(process, tmp_path, monkeypatch):
     monkeypatch.setattr("nlg_distill.runs.state.PATIENCE", 0.1)
     with (
         pytest.raises(UserError, match=f"another run works in {tmp_path}: give .* another name="),
-        state_kept(tmp_path, []),
+        state_kept(tmp_path, "run", []),
     ):
         pass
     assert read_state(tmp_path).status == "running"
@@ -73,7 +74,7 @@ def test_a_second_run_in_the_folder_is_refused(process, tmp_path, monkeypatch):
 
 def test_a_run_without_an_end_may_be_begun_again(process, tmp_path):
     end(process, signal.SIGKILL)
-    with state_kept(tmp_path, []):
+    with state_kept(tmp_path, "run", []):
         assert read_state(tmp_path).status == "running"
 
 
@@ -86,14 +87,14 @@ def test_a_run_without_an_end_may_be_begun_again(process, tmp_path):
     ],
 )
 def test_a_failed_run_leaves_its_error(tmp_path, error, sentence):
-    with pytest.raises(type(error)), state_kept(tmp_path / "run", []):
+    with pytest.raises(type(error)), state_kept(tmp_path / "run", "run", []):
         raise error
     state = read_state(tmp_path / "run")
     assert (state.status, state.error) == ("failed", sentence)
 
 
 def test_a_run_with_a_result_is_finished(tmp_path):
-    with state_kept(tmp_path, []):
+    with state_kept(tmp_path, "run", []):
         (tmp_path / "result.json").write_text("{}")
         assert read_state(tmp_path).status == "running"
     assert read_state(tmp_path).status == "finished"
@@ -105,7 +106,8 @@ def test_seconds_are_from_the_beginning_to_the_end(tmp_path):
 
 
 def write_state(folder, began="2026-01-01T10:00:00+00:00", host=None, **facts):
-    known = {"began": began, "host": host or socket.gethostname(), "pid": 4, "overrides": []}
+    known = {"began": began, "host": host or socket.gethostname(), "pid": 4}
+    known |= {"name": "baseline", "overrides": []}
     (folder / FILENAME).write_text(json.dumps(known | facts))
     (folder / LOCK).touch()
 
@@ -141,7 +143,7 @@ def test_a_lock_that_may_not_be_opened_decides_nothing(tmp_path, monkeypatch):
 
 def test_a_run_that_goes_on_gives_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr("nlg_distill.runs.state.TOUCHED_EVERY", 0.01)
-    with state_kept(tmp_path, []):
+    with state_kept(tmp_path, "run", []):
         os.utime(tmp_path / FILENAME, (0, 0))
         deadline = time.monotonic() + 10
         while (tmp_path / FILENAME).stat().st_mtime == 0 and time.monotonic() < deadline:
@@ -157,7 +159,7 @@ def test_where_no_state_was_kept_none_is_read(tmp_path):
 
 
 def test_times_are_of_one_zone(tmp_path):
-    with state_kept(tmp_path, []):
+    with state_kept(tmp_path, "run", []):
         pass
     facts = json.loads((tmp_path / FILENAME).read_text())
     assert datetime.fromisoformat(facts["began"]).utcoffset().total_seconds() == 0

@@ -139,7 +139,7 @@ def test_a_sweep_that_breaks_off_tells_which_jobs_did_not_end(tmp_path, monkeypa
     for name in ("0_seed=1", "1_seed=2", "2_seed=3"):
         (tmp_path / name / ".hydra").mkdir(parents=True)
     (tmp_path / "0_seed=1" / "result.json").touch()
-    with suppress(RuntimeError), state_kept(tmp_path / "1_seed=2", []):
+    with suppress(RuntimeError), state_kept(tmp_path / "1_seed=2", "run", []):
         raise RuntimeError("no space")
     with pytest.raises(UserError) as caught, reported():
         raise RuntimeError("a worker is gone")

@@ -44,7 +44,7 @@ def run(
     Raises:
         UserError: if the config or the user's text is wrong.
     """
-    with state_kept(Path(folder), overrides):
+    with state_kept(Path(folder), str(cfg.get("name")), overrides):
         return _run(cfg, overrides, Path(folder), group)
 
 

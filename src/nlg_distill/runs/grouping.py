@@ -145,7 +145,8 @@ def grouped(runs: Sequence[ComparedRun], keys: Sequence[str] = ()) -> list[Group
 
 def _labels(rows: Sequence[ComparedRun], keys: Sequence[str]) -> list[str]:
     """The shortest names that tell rows apart: of the keys, and of what else differs."""
-    names = short_names([key for key in keys if key != "experiment"])
+    settings = [row.settings for row in rows]
+    names = short_names([key for key in keys if key != "experiment"], settings)
     bases = []
     for row in rows:
         parts = [f"{names[k]}={row.settings.text(k)}" for k in keys if k != "experiment"]
@@ -161,18 +162,18 @@ def _labels(rows: Sequence[ComparedRun], keys: Sequence[str]) -> list[str]:
 
 
 def _told_apart(rows: Sequence[ComparedRun]) -> list[str]:
-    """For each row the fewest settings in which it differs from the others, overrides first."""
+    """For each row the choices in which it differs from the others, and the fewest settings."""
     if len(rows) == 1:
         return [""]
     given = [k for row in rows for k in row.settings.given if _may_matter(k)]
     candidates = dict.fromkeys([*given, *_differing([row.identity for row in rows])])
     texts = [{key: _text(row, key) for key in candidates} for row in rows]
     needed = [key for key in candidates if len({text[key] for text in texts}) > 1]
-    for key in reversed(list(needed)):
+    for key in reversed([key for key in needed if "." in key or key not in given]):
         rest = [other for other in needed if other != key]
         if len({tuple(text[k] for k in rest) for text in texts}) == len(rows):
             needed = rest
-    names = short_names(needed)
+    names = short_names(needed, [row.settings for row in rows])
     return [
         ", ".join(f"{names[k]}={text[k]}" for k in needed if text[k] != ABSENT) for text in texts
     ]

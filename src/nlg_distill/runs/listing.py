@@ -53,7 +53,12 @@ class ListedRun:
         if path.is_file():  # of a run whose config was refused there is none
             config = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
         overrides = self.state.overrides if self.state else self._result["overrides"]
-        return Settings(str(config.get("name", "")), overrides, config)
+        return Settings(self.name, overrides, config)
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self.state.name if self.state else str(self._result["name"])
 
     @property
     def seed(self) -> str:
@@ -158,22 +163,25 @@ def show_runs(runs: Sequence[ListedRun], among: int, metric: str | None = None) 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("when", no_wrap=True)
     table.add_column("name", no_wrap=True)
-    table.add_column("overrides")
     table.add_column("seed", justify="right")
     table.add_column("status", no_wrap=True)
     table.add_column("score", no_wrap=True)
     table.add_column("s trained", justify="right", no_wrap=True)
     table.add_column("folder", overflow="fold")
+    table.add_column("overrides")
     for run, own in zip(runs, overrides, strict=True):
         table.add_row(*_line(run, own, metric))
     console.print(table)
     console.print(f"{len(runs)} of {among} runs", highlight=False)
     if shared:
         console.print(f"all with {shared}", highlight=False, soft_wrap=True)
+    told: dict[str, list[Path]] = {}
     for run in runs:
-        for told in filter(None, (run.state and run.state.error, run.state and run.state.doubt)):
-            text = f"{run.folder}: {run.status}: {told}"
-            console.print(text, highlight=False, soft_wrap=True)
+        for text in filter(None, (run.state and run.state.error, run.state and run.state.doubt)):
+            told.setdefault(f"{run.status}: {text}", []).append(run.folder)
+    for text, folders in told.items():
+        more = f" and {len(folders) - 1} more" if len(folders) > 1 else ""
+        console.print(f"{folders[0]}{more}: {text}", highlight=False, soft_wrap=True)
 
 
 def _line(run: ListedRun, overrides: str, metric: str | None) -> list[str]:
@@ -189,8 +197,7 @@ def _line(run: ListedRun, overrides: str, metric: str | None) -> list[str]:
             column = column_of(shown)
             score = f"{column.head} {lookup(metrics, shown):{column.form}}"
         seconds = f"{metrics[SECONDS]:,.0f}"
-    name = run.settings.config.get("name") or run.settings.text("experiment") or "?"
-    return [when, name, overrides, run.seed, status, score, seconds, str(run.folder)]
+    return [when, run.name, run.seed, status, score, seconds, str(run.folder), overrides]
 
 
 def _overrides(runs: Sequence[ListedRun]) -> tuple[list[str], str]:
@@ -198,7 +205,8 @@ def _overrides(runs: Sequence[ListedRun]) -> tuple[list[str], str]:
     given = [_told(run.settings) for run in runs]
     first = list(given[0].items()) if len(given) > 1 else []
     shared = [pair for pair in first if all(pair in one.items() for one in given)]
-    names = short_names(list(dict.fromkeys(key for own in given for key in own)))
+    keys = list(dict.fromkeys(key for own in given for key in own))
+    names = short_names(keys, [run.settings for run in runs])
     own = [{k: v for k, v in one.items() if (k, v) not in shared} for one in given]
     return [_written(one, names) for one in own], _written(dict(shared), names)
 

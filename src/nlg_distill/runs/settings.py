@@ -1,12 +1,14 @@
 """What a run was made with, as keys and values that people can choose, compare and name."""
 
 import difflib
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from nlg_distill.config import CONF
 from nlg_distill.errors import UserError
 
 ABSENT = "-"  # what stands for a setting that a run does not have
@@ -41,7 +43,7 @@ class Settings:
         if isinstance(value, Mapping | list) and key in self.given:
             return self.given[key]
         if isinstance(value, Mapping):
-            return _short_text(value)
+            return _short_text(key.split("@")[-1], value)
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def is_(self, key: str, wanted: str) -> bool:
@@ -60,9 +62,9 @@ class Settings:
             return False
 
     def _found(self, key: str) -> tuple[Any] | None:
-        """What the config holds at a path, if there is such a path."""
+        """What the config holds at a path, or at the one that a group was chosen for."""
         node: Any = self.config
-        for part in key.split("."):
+        for part in key.split("@")[-1].split("."):
             if not isinstance(node, Mapping) or part not in node:
                 return None
             node = node[part]
@@ -103,25 +105,43 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The shortest ends of dotted keys that still tell them apart."""
+def short_names(keys: Sequence[str], runs: Sequence[Settings]) -> dict[str, str]:
+    """The shortest ends of dotted keys that name no other setting of some runs."""
+    known = {*keys, *(path for run in runs for path in _paths(run.config))}
     names = {}
     for key in keys:
         parts = key.split(".")
         ends = [".".join(parts[i:]) for i in reversed(range(len(parts)))]
-        others = [other for other in keys if other != key]
+        others = known - {key}
         free = (end for end in ends if not any(f".{o}".endswith(f".{end}") for o in others))
         names[key] = next(free, key)
     return names
 
 
-def _short_text(part: Mapping[str, Any]) -> str:
-    """A part of a config, for people: its constructor, or its terms as they are chosen."""
-    if "_target_" in part:
-        return str(part["_target_"]).rpartition(".")[2]
+def _short_text(key: str, part: Mapping[str, Any]) -> str:
+    """A part of a config, for people: the name of its group's choice, or its terms in brackets."""
+    target = part.get("_target_")
+    if target is not None:
+        group = {"teacher_model": "model", "student_model": "model"}.get(key, key)
+        alike = [(n, c) for n, c in _choices(group).items() if c.get("_target_") == target]
+        near = sorted(alike, key=lambda choice: -_agreement(choice[1], part))
+        return near[0][0] if near else str(target).rpartition(".")[2]
     if part and all(isinstance(value, Mapping) for value in part.values()):
         return f"[{','.join(part)}]"
     return json.dumps(part, ensure_ascii=False)
+
+
+@functools.cache
+def _choices(group: str) -> dict[str, dict[str, Any]]:
+    """The configs of a group by their names; none where there is no such group."""
+    paths = sorted((CONF / group).glob("*.yaml"))
+    return {p.stem: yaml.load(p.read_text(encoding="utf-8"), yaml.CSafeLoader) for p in paths}
+
+
+def _agreement(choice: Mapping[str, Any], part: Mapping[str, Any]) -> int:
+    """In how many more settings a config of a group agrees with a part than it differs."""
+    own = {key: value for key, value in choice.items() if key != "defaults"}
+    return sum(1 if part.get(key) == value else -1 for key, value in own.items())
 
 
 def _paths(config: Mapping[str, Any], prefix: str = "") -> Iterable[str]:

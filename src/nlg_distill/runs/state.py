@@ -34,8 +34,13 @@ STATUSES = ("running", "finished", "failed", "killed")
 
 
 @contextmanager
-def state_kept(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
+def state_kept(folder: Path, name: str, overrides: Sequence[str]) -> Iterator[None]:
     """Keeps the state of a run in its folder, which is made, from now to its end.
+
+    Args:
+        folder: of the run.
+        name: of the run.
+        overrides: what the user gave.
 
     Raises:
         UserError: if another run works in the folder.
@@ -50,6 +55,7 @@ def state_kept(folder: Path, overrides: Sequence[str]) -> Iterator[None]:
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "name": name,
         "overrides": list(overrides),
     }
     for old in RESULTS:  # of a run that was here before
@@ -77,6 +83,7 @@ class RunState:
         doubt: what cannot be known about it, for people; nothing where the status is certain.
         began: when.
         seconds: from its beginning to its end or its last sign of life.
+        name: of the run.
         overrides: what the user gave.
         error: what a failed run ended with.
     """
@@ -85,6 +92,7 @@ class RunState:
     doubt: str
     began: datetime
     seconds: float
+    name: str
     overrides: Sequence[str]
     error: str = ""
 
@@ -103,7 +111,8 @@ def read_state(folder: Path) -> RunState | None:
     else:
         end = datetime.fromisoformat(facts["ended"]).timestamp() if "ended" in facts else touched
     seconds = max(0.0, end - began.timestamp())
-    return RunState(status, doubt, began, seconds, facts["overrides"], facts.get("error", ""))
+    name, overrides = facts["name"], facts["overrides"]
+    return RunState(status, doubt, began, seconds, name, overrides, facts.get("error", ""))
 
 
 def _status(folder: Path, facts: dict[str, Any], touched: float) -> tuple[str, str]:
