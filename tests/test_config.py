@@ -63,7 +63,7 @@ GIVEN = {  # what the user must give; my_gpt and my_t5 are made by the tests
     "training/none": ["model@teacher_model=hf_causal", "teacher_model.path=my_gpt", *CAUSAL],
     "data/text_files": ["data.corpus.path=pairs.tsv"],
     "data/tatoeba": ["data.corpus.source_language=nl", "data.corpus.target_language=sv"],
-    "init/copy_layers": ["init.layers=[0]", "model@student_model=lstm_256"],
+    "init/copy_layers": ["model@student_model=lstm_256"],
     "loss/policy_gradient": ["targets=teacher_mixed"],
     "model/from_teacher": ["model@teacher_model=transformer_tiny"],
     **{

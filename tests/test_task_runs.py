@@ -1,6 +1,7 @@
 """Whole runs of two steps on every task, and on further test sets."""
 
 import json
+import re
 
 import pytest
 from test_run import ENGLISH, GERMAN, settings, write_corpus
@@ -61,7 +62,7 @@ def test_a_teacher_and_its_student_train_two_steps_on_every_task(home, task, met
 
 
 @pytest.mark.parametrize("model", ["lstm_32", "gpt_tiny"])
-def test_a_language_model_trains_without_sources_and_draws_texts(home, model, monkeypatch):
+def test_a_language_model_trains_without_sources_and_draws_texts(home, model, monkeypatch, capsys):
     monkeypatch.setattr("nlg_distill.modules.generation.greedy_search", None)
     monkeypatch.setattr("nlg_distill.stages.scores.write_texts", None)
     folder = home / "runs" / model
@@ -73,6 +74,9 @@ def test_a_language_model_trains_without_sources_and_draws_texts(home, model, mo
     if model == "gpt_tiny":
         overrides = [o for o in overrides if o != "student_model.dropout=0.0"]
     result = run(compose(overrides), overrides, folder)
+    shown = capsys.readouterr().out
+    assert re.search(rf"distinct-1 +│ +{result['drawn']['distinct_1']:.1%}", shown)
+    assert "none" in re.search(r"train +│.*", shown)[0]  # no words of sources
     assert result["steps"] == 2
     assert result["perplexity"] > 1
     assert result["bits_per_byte"] > 0

@@ -65,7 +65,10 @@ def place(path: str) -> dict[str, str]:
         )
     with file.open("rb") as content:
         if content.read(4) != b"GGUF":
-            raise UserError(f"path={path} is no GGUF file: it does not begin with GGUF")
+            raise UserError(
+                f"path={path} is no GGUF file, since it does not begin with GGUF: give another, or "
+                f"fetch it again"
+            )
     return {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nlg_distill.runs.metric_facts import how_written
+from nlg_distill.stages.scores import DRAWN
 from nlg_distill.store import Store, metadata
 from nlg_distill.tables.parts import Part
 from nlg_distill.tables.sections import Section
@@ -44,10 +45,14 @@ def _facts(facts: dict[str, Any]) -> list[str]:
     near = facts.get("near_duplicates_in_train")
     return [
         f"{facts['pairs']:,}",
-        f"{facts['source']['mean_words']} (longest {facts['source']['longest_words']})",
-        f"{facts['target']['mean_words']} (longest {facts['target']['longest_words']})",
+        *(_words(facts[side]) for side in ("source", "target")),
         "{source} sources, {target} targets, {pair} pairs".format(**near) if near else "",
     ]
+
+
+def _words(side: dict[str, Any]) -> str:
+    longest = side["longest_words"]
+    return f"{side['mean_words']} (longest {longest})" if longest else "none"
 
 
 def _left_out(report: dict[str, Any]) -> str:
@@ -86,15 +91,15 @@ def _likelihood(scores: dict[str, Any]) -> str:
 
 
 def _show_scores(title: str, scores: dict[str, Any]) -> None:
-    """A metric to a row, a beam to a column; nothing where no texts were written."""
-    beams = _beams(scores)
-    if not beams:
+    """A metric to a row, a beam to a column, or what was drawn where texts have no sources."""
+    ways = _beams(scores) or [way for way in (DRAWN,) if way in scores]
+    if not ways:
         return
-    table = Table("", *(name.replace("_", " ") for name in beams))
-    for name, value in scores[beams[0]].items():
+    table = Table("", *(name.replace("_", " ") for name in ways))
+    for name, value in scores[ways[0]].items():
         if isinstance(value, int | float):
             label, form = how_written(name)
-            table.add_row(label, *(format(scores[beam][name], form) for beam in beams))
+            table.add_row(label, *(format(scores[way][name], form) for way in ways))
     console.print(title, highlight=False, soft_wrap=True)
     console.print(table)
 

@@ -36,8 +36,9 @@ class CopyLayers(FromTeacher):
                 raise UserError(
                     f"the student's {name} is {list(parameter.shape)} and the teacher's {source} "
                     f"is {list(value.shape)}: copied layers need the same widths and as many "
-                    f"tokens, set in student_model and teacher_model; init=slice_width cuts a "
-                    f"student of fewer of either out of its teacher"
+                    f"tokens, set in student_model and teacher_model (student_model.width=1 with "
+                    f"model@student_model=from_teacher); init=slice_width cuts a student of fewer "
+                    f"of either out of its teacher"
                 )
         for name, number in student.heads.items():
             if number != teacher.heads[name]:

@@ -27,7 +27,10 @@ def with_adapters(network: Any, lora: Any) -> Any:
     try:
         adapted = peft.get_peft_model(network, lora)
     except ValueError as error:
-        raise UserError(f"lora: {error}") from error
+        raise UserError(
+            f"lora ({error}): for lora.target_modules there are {', '.join(_matrices(network))}, or "
+            f"all-linear for all of them"
+        ) from error
     head = network.get_output_embeddings()
     layers = [part for part in network.modules() if isinstance(part, LoraLayer)]
     if type(head) is not nn.Linear or any(
@@ -38,3 +41,14 @@ def with_adapters(network: Any, lora: Any) -> Any:
             "they are the same"
         )
     return adapted
+
+
+def _matrices(network: Any) -> list[str]:
+    """The last names of the modules that multiply by a matrix, the embeddings left out."""
+    embeddings = (network.get_input_embeddings(), network.get_output_embeddings())
+    found = set()
+    for name, part in network.named_modules():
+        weight = getattr(part, "weight", None)
+        if part not in embeddings and weight is not None and weight.dim() == 2:
+            found.add(name.rpartition(".")[2])
+    return sorted(found)

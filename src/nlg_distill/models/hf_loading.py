@@ -19,6 +19,7 @@ from nlg_distill.models.hf_settings import OF_A_FILE, TOKENS
 
 LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
 """The number of a layer in a parameter's name."""
+ANEW = "save the checkpoint anew, or fetch it again"
 
 
 def config_of(settings: Mapping[str, Any], vocab_size: int) -> Any:
@@ -113,17 +114,19 @@ def refuse_damaged(path: str) -> None:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
-                f"path={path} has a damaged {index.name}: {first_line(error)}"
+                f"path={path} has a damaged {index.name} ({first_line(error)}): {ANEW}"
             ) from error
         if missing := sorted(name for name in shards if not index.with_name(name).is_file()):
-            raise UserError(f"path={path} lacks {missing[0]}, which its {index.name} names")
+            raise UserError(
+                f"path={path} lacks {missing[0]}, which its {index.name} names: {ANEW}"
+            )
     for file in sorted(Path(path).glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt"):
                 pass
         except OPENING as error:
             raise UserError(
-                f"path={path} has a damaged {file.name}: {first_line(error)}"
+                f"path={path} has a damaged {file.name} ({first_line(error)}): {ANEW}"
             ) from error
 
 
@@ -142,7 +145,7 @@ def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:
             **where, **options, dtype=torch.float32, output_loading_info=True
         )
     except OPENING as error:
-        raise UserError(f"path={path} cannot be loaded: {first_line(error)}") from error
+        raise UserError(f"path={path} cannot be loaded ({first_line(error)}): {ANEW}") from error
     if missing := sorted(told["missing_keys"]):
         raise UserError(
             f"path={path} has no values for {len(missing)} parameters of {type(model).__name__}, "
