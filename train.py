@@ -17,13 +17,14 @@ def main(cfg: DictConfig) -> float | None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from nlg_distill.errors import explained
     from nlg_distill.run import run, validation_score
     from nlg_distill.sweeps.watch import kept_apart
 
     hydra_cfg = HydraConfig.get()
     is_sweep = hydra_cfg.mode == RunMode.MULTIRUN
     sweep = f"sweep {Path(hydra_cfg.sweep.dir).name}" if is_sweep else None  # by its time
-    with kept_apart(hydra_cfg):
+    with explained(), kept_apart(hydra_cfg):  # before Hydra says it in its way
         overrides, folder = hydra_cfg.overrides.task, hydra_cfg.runtime.output_dir
         return validation_score(run(cfg, overrides, folder, sweep))
     return None  # a job of a sweep that failed

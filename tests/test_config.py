@@ -518,3 +518,10 @@ def test_a_mistake_on_the_command_line_is_one_sentence_and_writes_nothing(tmp_pa
     assert "Did you mean student_model.hidden_size?" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_run_refuses_is_one_sentence_too(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), "init=copy_layers"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"Error: init: the student's .*\n", done.stderr)

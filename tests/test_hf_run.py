@@ -128,7 +128,7 @@ def test_a_language_model_is_asked_as_it_was_trained(home, tmp_path, monkeypatch
 def test_adapters_of_a_decoder_only_student_are_merged(home):
     overrides = [
         *pretrained(home, "hf_causal", "gpt2"),
-        f"student_model.lora={LORA.replace('}', ', fan_in_fan_out: true}')}",
+        f"student_model.lora={LORA}",
         "data.tokenizer.prompt='German: {source} English:'",
         "experiment=word_kd",
     ]

@@ -1,5 +1,6 @@
 """Adapters of peft around a model of transformers."""
 
+import warnings
 from typing import Any
 
 from torch import nn
@@ -25,11 +26,14 @@ def with_adapters(network: Any, lora: Any) -> Any:
     from peft.tuners.lora import LoraLayer
 
     try:
-        adapted = peft.get_peft_model(network, lora)
+        with warnings.catch_warnings():  # what it sets right by itself, and its use of old names
+            warnings.filterwarnings("ignore", "fan_in_fan_out is set to False")
+            warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated")
+            adapted = peft.get_peft_model(network, lora)
     except ValueError as error:
         raise UserError(
-            f"lora ({error}): for lora.target_modules there are {', '.join(_matrices(network))}, or "
-            f"all-linear for all of them"
+            f"lora ({error}): for lora.target_modules there are {', '.join(_matrices(network))}, "
+            f"or all-linear for all of them"
         ) from error
     head = network.get_output_embeddings()
     layers = [part for part in network.modules() if isinstance(part, LoraLayer)]
