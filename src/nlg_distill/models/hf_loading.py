@@ -117,9 +117,7 @@ def refuse_damaged(path: str) -> None:
                 f"path={path} has a damaged {index.name} ({first_line(error)}): {ANEW}"
             ) from error
         if missing := sorted(name for name in shards if not index.with_name(name).is_file()):
-            raise UserError(
-                f"path={path} lacks {missing[0]}, which its {index.name} names: {ANEW}"
-            )
+            raise UserError(f"path={path} lacks {missing[0]}, which its {index.name} names: {ANEW}")
     for file in sorted(Path(path).glob("*.safetensors")):
         try:
             with safe_open(file, framework="pt"):
