@@ -66,7 +66,7 @@ def _structures():
         small["num_layers"] = min(2, full["num_layers"])
         if small not in found.values():
             found[path.stem] = small
-    return found
+    return found | {"gpt_learned_positions": found["gpt_small"] | {"max_positions": 64}}
 
 
 STRUCTURES = _structures()

@@ -8,9 +8,12 @@ import torch
 from conftest import FAMILIES, SPECIAL, toy_examples, toy_structure
 from loss_cases import configured
 from torch import nn
+from transformers import GPT2Config, GPT2Model
 
 from nlg_distill.data.batch import Example, collate
+from nlg_distill.decoding import beam_search, sample
 from nlg_distill.errors import UserError
+from nlg_distill.init import CopyLayers, SliceWidth
 from nlg_distill.losses import nll
 from nlg_distill.models import GPT, attention
 from nlg_distill.models.attention import Attended, rotated, sinusoids
@@ -18,11 +21,12 @@ from nlg_distill.teachers.signal import TeacherSignal
 
 OTHERS = [name for name in FAMILIES if "gpt" not in name]
 EXACT = dict(rtol=0, atol=1e-12)
+REST = dict(feed_forward_size=20, dropout=0.0)
 
 
 def decoder_only(vocab_size=7, **changes):
     sizes = dict(hidden_size=8, num_layers=2, num_heads=2, feed_forward_size=20, dropout=0.0)
-    model = GPT(vocab_size, **(sizes | changes))
+    model = GPT(vocab_size, **({"max_positions": None} | sizes | changes))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))  # norms matter too
@@ -308,10 +312,12 @@ def test_embeddings_and_all_that_is_added_to_states_can_be_dropped(batch):
 
 
 def test_what_is_added_to_states_starts_smaller_the_more_layers_there_are():
-    model = GPT(50, hidden_size=64, num_layers=8, num_heads=2, feed_forward_size=256, dropout=0.0)
+    sizes = dict(hidden_size=64, num_layers=8, num_heads=2, feed_forward_size=256)
+    model = GPT(50, **sizes, dropout=0.0, max_positions=64)
     block, root = model.decoder[3], math.sqrt(16)
     spreads = {
         model.embedding: 1 / 8,
+        model.positions: 1 / 8,
         block.attention.query: 1 / 8,
         block.attention.key_value: 1 / 8,
         block.attention.output: 1 / 8 / root,
@@ -320,6 +326,110 @@ def test_what_is_added_to_states_starts_smaller_the_more_layers_there_are():
     }
     for module, spread in spreads.items():
         assert module.weight.std().item() == pytest.approx(spread, rel=0.1)
+
+
+def test_layers_are_those_of_pytorch_where_positions_are_added(batch):
+    model = decoder_only(max_positions=30).double()
+    stack, output = pytorch_stack(model), model(batch)
+    for row, ids, source, text in rows_without_gap(batch):
+        behind = ~torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+        read = model.embedding.weight[ids] + model.positions.weight[: len(ids)]
+        expected = stack(read[None], mask=behind)[0]
+        torch.testing.assert_close(output.hidden[row, :text], expected[source:], **EXACT)
+        states = output.features.hidden_states["encoder"]
+        torch.testing.assert_close(states[row, :source], expected[:source], **EXACT)
+
+
+def test_gpt2_gives_the_same_states_with_the_same_learned_positions(batch):
+    """transformers' own GPT-2, whose biases are 0 and whose GELU is made exact."""
+    sizes = dict(n_embd=8, n_layer=2, n_head=2, n_inner=20, n_positions=30, vocab_size=7)
+    theirs = GPT2Model(GPT2Config(**sizes, activation_function="gelu")).double().eval()
+    ours = decoder_only(max_positions=30).double()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.zero_()
+        theirs.wte.weight.copy_(ours.embedding.weight)
+        theirs.wpe.weight.copy_(ours.positions.weight)
+        theirs.ln_f.weight.copy_(ours.decoder_norm.weight)
+        for own, other in zip(ours.decoder, theirs.h, strict=True):
+            looks = torch.cat([own.attention.query.weight, own.attention.key_value.weight])
+            other.attn.c_attn.weight.copy_(looks.T)
+            other.attn.c_proj.weight.copy_(own.attention.output.weight.T)
+            other.mlp.c_fc.weight.copy_(own.expand.weight.T)
+            other.mlp.c_proj.weight.copy_(own.contract.weight.T)
+            other.ln_1.weight.copy_(own.attention_norm.weight)
+            other.ln_2.weight.copy_(own.feed_forward_norm.weight)
+    hidden = ours(batch).hidden
+    for row, ids, source, text in rows_without_gap(batch):
+        expected = theirs(ids[None]).last_hidden_state[0, source:]
+        torch.testing.assert_close(hidden[row, :text], expected, **EXACT)
+
+
+def test_learned_positions_of_padding_are_not_needed():
+    """The longest source and the longest text are of different examples."""
+    model = decoder_only(max_positions=8)
+    examples = [Example(0, [3] * 5, [4]), Example(1, [3], [4, 5, 6, 3, 4])]  # 6 + 2 and 2 + 6
+    batch = collate(examples, SPECIAL)
+    model.refuse_too_long(examples)
+    for row, example in enumerate(examples):
+        alone = collate([example], SPECIAL)
+        text = len(example.target_ids) + 1
+        found = model(batch).logits[row, :text]
+        torch.testing.assert_close(found, model(alone).logits[0])
+
+
+def test_texts_beyond_learned_positions_are_refused():
+    model = decoder_only(max_positions=8)
+    longer = [Example(0, [3] * 5, [4, 5])]
+    message = r"texts of 9 tokens are more than max_positions=8: set it higher, or null for rotary"
+    batch = collate(longer, SPECIAL)
+    with pytest.raises(UserError, match=message):
+        model.refuse_too_long(longer)
+    with pytest.raises(UserError, match=message):
+        model(batch)
+    state = model.start(batch.source_ids, batch.source_mask)
+    tokens = torch.full((1, 1), 3)
+    for _ in range(2):
+        _, state = model.step(tokens, state)
+    with pytest.raises(UserError, match=message):
+        model.step(tokens, state)
+    batch = collate([Example(0, [3] * 7, [])], SPECIAL)
+    with pytest.raises(UserError, match=r"sources with a begin of 9 tokens"):
+        model.start(batch.source_ids, batch.source_mask)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_what_is_written_ends_where_learned_positions_do(size):
+    model, special = decoder_only(max_positions=9), SPECIAL
+    with torch.no_grad():
+        model.projection.weight[special.end] = 0.0
+    batch = collate([Example(i, [3 + i % 4] * i, []) for i in range(1, 8)], special)
+    inputs = (batch.source_ids, batch.source_mask, special)
+    room = model.room(batch.source_mask).tolist()
+    assert room == [7, 6, 5, 4, 3, 2, 1]
+    found = beam_search(model, *inputs, beam_size=size)
+    ended = {text.ended for (text,) in found}
+    for (text,), most in zip(found, room, strict=True):
+        assert len(text.token_ids) + 1 <= most
+        assert text.ended == (len(text.token_ids) + 1 < most)
+    assert False in ended
+    drawn = sample(model, *inputs, generator=torch.Generator().manual_seed(1), num_hypotheses=4)
+    for texts, most in zip(drawn, room, strict=True):
+        assert max(len(text.token_ids) for text in texts) + 1 <= most
+
+
+def test_positions_are_part_of_the_architecture_and_are_cut_in_width_alone():
+    learned = GPT(7, hidden_size=8, num_layers=2, num_heads=2, max_positions=30, **REST)
+    rotary = GPT(7, hidden_size=8, num_layers=2, num_heads=2, max_positions=None, **REST)
+    with pytest.raises(UserError, match=r"is a GPT and the teacher a GPT with learned positions"):
+        CopyLayers(layers="spaced").hand_over(rotary, learned)
+    narrow = GPT(7, hidden_size=4, num_layers=1, num_heads=1, max_positions=30, **REST)
+    report = SliceWidth(by="order", layers="first").hand_over(narrow, learned)
+    torch.testing.assert_close(narrow.positions.weight, learned.positions.weight[:, :4])
+    assert report["positions.weight"] == "positions.weight [30, 8] cut to [30, 4]"
+    fewer = GPT(7, hidden_size=4, num_layers=1, num_heads=1, max_positions=20, **REST)
+    with pytest.raises(UserError, match=r"positions.weight has 20 entries where .* has 30"):
+        SliceWidth(by="order", layers="first").hand_over(fewer, learned)
 
 
 def test_parameters_have_the_names_that_artifacts_were_saved_with():
@@ -335,6 +445,11 @@ def test_parameters_have_the_names_that_artifacts_were_saved_with():
         (dict(num_layers=0), "num_layers must be positive, got 0"),
         (dict(num_heads=3), "hidden_size must be a multiple of twice num_heads=3, got 8"),
         (dict(num_heads=8), "hidden_size must be a multiple of twice num_heads=8, got 8"),
+        (
+            dict(num_heads=3, max_positions=9),
+            "hidden_size must be a multiple of num_heads=3, got 8",
+        ),
+        (dict(max_positions=0), "max_positions must be positive, got 0"),
         (dict(dropout=1.0), r"dropout must be in \[0, 1\), got 1\.0"),
     ],
 )

@@ -166,6 +166,7 @@ SIZES = {
 def sized(family, sizes):
     lstm = dict(bidirectional=True, tie_embeddings=False, embedding_std=0.4)
     own = {LSTMEncoderDecoder: lstm, TransformerEncoderDecoder: {"rotary": False}}
+    own[GPT] = {"max_positions": 40}
     return family(7, dropout=0.0, **sizes, **own.get(family, {})).eval()
 
 

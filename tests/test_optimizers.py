@@ -23,6 +23,7 @@ TABLES = (
     "shared",
     "wte",
     "wpe",
+    "positions.weight",
     "relative_attention_bias",
 )
 muon = partial(MuonAdamW, lr=0.1, momentum=0.95, betas=(0.9, 0.98), weight_decay=0.0)

@@ -20,6 +20,11 @@ from nlg_distill.models.widths import Axis, scaled
 WEIGHTS = "model.safetensors"
 UNBOUNDED = 2**62
 """The room of a model that any text fits in."""
+SHORTEN = (
+    "give shorter ones; of a corpus, data.corpus.max_words cuts texts where it is a setting, and "
+    "data.cleaning.max_words with data.cleaning.drop_bad_lines=true leaves long ones out"
+)
+"""What to do where texts are longer than a model reads."""
 WIDTHS = ("hidden_size", "embedding_size", "feed_forward_size", "num_heads")
 """Settings of models of ours that a narrower one has less of."""
 
@@ -29,9 +34,8 @@ class GenerationModel(nn.Module, ABC):
 
     LAYER: ClassVar[re.Pattern[str]]
     """Finds first the number of the layer in the name of a parameter that belongs to one."""
-    BOUNDED: ClassVar[bool] = False
+    bounded: bool = False
     """Whether a text may need more positions than it has."""
-
     pretrained: bool = False
     """Whether its parameters are a checkpoint's."""
     adapted: bool = False

@@ -2,14 +2,15 @@
 
 Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (GPT-2), section 2.3:
 normalisation before each part and after the last layer, a GELU, one matrix of embeddings, and a
-smaller start for what is added to states. Positions are rotary, as in GPT-NeoX and Llama: see
-`attention.rotated`. No linear map and no norm has a bias.
+smaller start for what is added to states. Positions are its learned ones, or rotary, as in GPT-NeoX
+and Llama: see `attention.rotated`. No linear map and no norm has a bias.
 
 Deviations: the GELU is exact, and weights start with a spread of one over the root of what they sum
 over, which suits any width, instead of 0.02.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -17,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from nlg_distill.data.batch import Batch
+from nlg_distill.data.batch import Batch, Example
 from nlg_distill.errors import UserError, require_positive
 from nlg_distill.models.attention import (
     Attended,
@@ -26,7 +27,7 @@ from nlg_distill.models.attention import (
     Trace,
     sinusoids,
 )
-from nlg_distill.models.generation_model import GenerationModel
+from nlg_distill.models.generation_model import SHORTEN, GenerationModel
 from nlg_distill.models.output import ModelOutput
 from nlg_distill.models.widths import Axis, attention_axes
 
@@ -48,9 +49,9 @@ class Block(nn.Module):
     def ask(
         self,
         states: Float[Tensor, "rows time hidden"],
-        waves: Float[Tensor, "#rows time width"],
+        waves: Float[Tensor, "#rows time width"] | None,
     ) -> tuple[Float[Tensor, "rows heads time width"], Float[Tensor, "2 rows heads time width"]]:
-        """Queries, and keys and values, at the positions that `waves` are of."""
+        """Queries, and keys and values; `waves` are of positions where these are rotary."""
         return self.attention.ask_itself(self.attention_norm(states), waves)
 
     def forward(
@@ -87,6 +88,7 @@ class GPT(GenerationModel):
         num_heads: int,
         feed_forward_size: int,
         dropout: float,
+        max_positions: int | None,
     ) -> None:
         """Builds the parameters; source, target and output embeddings are one matrix.
 
@@ -94,13 +96,15 @@ class GPT(GenerationModel):
             vocab_size: number of pieces, shared by source and target.
             hidden_size: width of embeddings and states.
             num_layers: layers, which source and text both go through.
-            num_heads: heads of each attention; their width is even, for the positions' sake.
+            num_heads: heads of each attention; their width is even where positions are rotary.
             feed_forward_size: width between the two linear maps of a layer.
             dropout: probability in [0, 1), on embeddings and on all that is added to states.
+            max_positions: None for rotary positions, of which there is no end; a number for so
+                many learned ones, which source and text share, the end of each included.
 
         Raises:
-            UserError: if a size is not positive, `hidden_size` is no multiple of twice
-                `num_heads`, or `dropout` is outside [0, 1).
+            UserError: if a size is not positive, `hidden_size` is no multiple of `num_heads`, or of
+                twice as many where positions are rotary, or `dropout` is outside [0, 1).
         """
         super().__init__()
         require_positive(
@@ -109,15 +113,21 @@ class GPT(GenerationModel):
             num_layers=num_layers,
             num_heads=num_heads,
             feed_forward_size=feed_forward_size,
+            **({} if max_positions is None else {"max_positions": max_positions}),
         )
-        if hidden_size % (2 * num_heads):
+        twice = "twice " if max_positions is None else ""
+        if hidden_size % (2 * num_heads if twice else num_heads):
             raise UserError(
-                f"hidden_size must be a multiple of twice num_heads={num_heads}, got {hidden_size}"
+                f"hidden_size must be a multiple of {twice}num_heads={num_heads}, got {hidden_size}"
             )
         if not 0 <= dropout < 1:
             raise UserError(f"dropout must be in [0, 1), got {dropout}")
         self.head_size = hidden_size // num_heads
+        self.max_positions, self.bounded = max_positions, max_positions is not None
         self.embedding = nn.Embedding(vocab_size, hidden_size)
+        if max_positions is not None:
+            self.positions = nn.Embedding(max_positions, hidden_size)
+            nn.init.normal_(self.positions.weight, std=hidden_size**-0.5)
         self.decoder = nn.ModuleList(
             Block(hidden_size, num_heads, feed_forward_size, dropout) for _ in range(num_layers)
         )
@@ -132,6 +142,11 @@ class GPT(GenerationModel):
                 nn.init.normal_(module.weight, std=terms**-0.5)
         self.embedding.weight = self.projection.weight
 
+    @property
+    def architecture(self) -> str:
+        """Its class, and how it knows positions: queries learn to use the one or the other."""
+        return f"{type(self).__name__}{' with learned positions' if self.bounded else ''}"
+
     def axes(self, name: str) -> tuple[Axis | None, ...]:
         """`hidden`, and for every layer its heads and feed-forward width."""
         return attention_axes(name, self.head_size)
@@ -139,6 +154,9 @@ class GPT(GenerationModel):
     def forward(self, batch: Batch) -> ModelOutput:
         """Hidden states `[batch, time, hidden]` for all target positions at once."""
         trace = Trace()
+        if self.max_positions is not None:
+            needed = batch.source_mask.sum(dim=1) + batch.target_mask.sum(dim=1)
+            self._refuse_beyond(int(needed.max()), "sources with texts")
         state = self._read(batch.source_ids, batch.source_mask, trace)
         states, state = self._write(batch.decoder_input_ids[:, None], state, trace)
         features = replace(trace.features(), values=_values(state))
@@ -150,14 +168,49 @@ class GPT(GenerationModel):
         source_mask: Bool[Tensor, "sources source"],
     ) -> KeyValueState:
         """Reads the sources, the prefill; the state holds one hypothesis per source."""
+        if self.max_positions is not None:
+            self._refuse_beyond(int(source_mask.sum(dim=1).max()) + 1, "sources with a begin")
         return self._read(source_ids, source_mask, Trace())
 
     def step(
         self, token_ids: Int[Tensor, "sources beam"], state: KeyValueState
     ) -> tuple[ModelOutput, KeyValueState]:
         """Reads one token per hypothesis; gives hidden states `[sources, beam, hidden]`."""
+        if self.max_positions is not None:
+            needed = state.mask.sum(dim=1) + state.length + 1
+            self._refuse_beyond(int(needed.max()), "sources with texts")
         states, state = self._write(token_ids[:, :, None], state, Trace())
         return ModelOutput(states[:, :, 0], self.projection), state
+
+    def room(self, source_mask: Bool[Tensor, "sources source"]) -> Int[Tensor, " sources"]:
+        """What a source leaves of the learned positions."""
+        if self.max_positions is None:
+            return super().room(source_mask)
+        return self.max_positions - source_mask.sum(dim=1)
+
+    def refuse_too_long(self, examples: Sequence[Example]) -> None:
+        """Raises a UserError where source and text, with their ends, have too few positions."""
+        needed = (len(e.source_ids) + len(e.target_ids) + 2 for e in examples)
+        self._refuse_beyond(max(needed, default=0), "sources with texts")
+
+    def _refuse_beyond(self, length: int, what: str) -> None:
+        if self.max_positions is not None and length > self.max_positions:
+            raise UserError(
+                f"{what} of {length} tokens are more than max_positions={self.max_positions}: set "
+                f"it higher, or null for rotary positions, or {SHORTEN}"
+            )
+
+    def _embed(
+        self,
+        token_ids: Int[Tensor, "rows time"],
+        positions: Int[Tensor, "#rows time"],
+    ) -> tuple[Float[Tensor, "rows time hidden"], Float[Tensor, "#rows time width"] | None]:
+        """Embeddings of tokens at their positions; waves, where these are rotary."""
+        states = self.embedding(token_ids)
+        if self.max_positions is None:
+            return self.dropout(states), sinusoids(positions, self.head_size)
+        within = positions.clamp(max=self.max_positions - 1)  # padding may stand beyond
+        return self.dropout(states + self.positions(within)), None
 
     def _read(
         self,
@@ -166,9 +219,8 @@ class GPT(GenerationModel):
         trace: Trace,
     ) -> KeyValueState:
         """The state before any token. Padding stands behind all that could look at it."""
-        states = self.dropout(self.embedding(source_ids))
         positions = torch.arange(source_ids.shape[1], device=source_ids.device)
-        waves = sinusoids(positions[None], self.head_size)
+        states, waves = self._embed(source_ids, positions[None])
         read = []
         for number, block in enumerate(self.decoder):
             queries, new = block.ask(states, waves)  # type: ignore[operator]
@@ -185,11 +237,13 @@ class GPT(GenerationModel):
         (sources, beam, time), before = token_ids.shape, state.length
         order = torch.arange(before + time, device=token_ids.device)
         positions = state.mask.sum(dim=1)[:, None] + order[before:]  # [sources, time]
-        waves = sinusoids(positions, self.head_size).repeat_interleave(beam, dim=0)
+        states, waves = self._embed(
+            token_ids.flatten(0, 1), positions.repeat_interleave(beam, dim=0)
+        )
         own = (order <= order[before:, None]).expand(sources, -1, -1)
         mask = torch.cat([state.mask[:, None].expand(-1, time, -1), own], dim=-1)
         mask = mask.repeat_interleave(beam, dim=0)  # [sources * beam, time, source + written]
-        states, written = self.dropout(self.embedding(token_ids)).flatten(0, 1), []
+        written = []
         for number, block in enumerate(self.decoder):
             queries, new = block.ask(states, waves)  # type: ignore[operator]
             new = new.unflatten(1, (sources, beam))

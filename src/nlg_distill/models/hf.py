@@ -19,7 +19,7 @@ from nlg_distill.data.batch import SpecialIds
 from nlg_distill.errors import UserError
 from nlg_distill.hugging_face import fingerprint, read_config
 from nlg_distill.models import hf_loading, hf_settings, hf_widths
-from nlg_distill.models.generation_model import GenerationModel
+from nlg_distill.models.generation_model import SHORTEN, GenerationModel
 from nlg_distill.models.hf_adapters import with_adapters
 from nlg_distill.models.hf_trial import Axes, with_larger_parameters
 from nlg_distill.models.hf_writing import refuse_other_writing
@@ -28,10 +28,6 @@ from nlg_distill.models.widths import Axis
 
 BOUNDS = ("max_position_embeddings", "max_decoder_position_embeddings", "max_seq_len")
 """Settings of transformers for the positions of a text; of each model at most one."""
-SHORTEN = (
-    "give shorter ones; of a corpus, data.corpus.max_words cuts texts where it is a setting, and "
-    "data.cleaning.max_words with data.cleaning.drop_bad_lines=true leaves long ones out"
-)
 
 
 class HFModel(GenerationModel):
@@ -42,7 +38,7 @@ class HFModel(GenerationModel):
     """
 
     LAYER = hf_loading.LAYER
-    BOUNDED = True
+    bounded = True
     AUTO: ClassVar[str]
     """The class of transformers that finds the architecture."""
     ENCODER_DECODER: ClassVar[bool]

@@ -52,6 +52,7 @@ def attention_axes(name: str, head_size: int) -> tuple[Axis | None, ...]:
     heads = Axis((f"{place}.heads",), group=head_size)
     axes: dict[str, tuple[Axis | None, ...]] = {
         "embedding": (None, hidden),
+        "positions": (None, hidden),
         "projection": (None, hidden),
         "query": (heads, hidden),
         "key_value": (Axis(heads.widths, blocks=2, group=head_size), hidden),

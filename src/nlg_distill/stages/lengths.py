@@ -30,7 +30,7 @@ def refuse_too_long(
     tokenizer = load_tokenizer(tokenizer_folder)
     with torch.device("meta"):
         model = build_model(cfg.student_model, tokenizer.vocab_size)
-    if not model.BOUNDED:
+    if not model.bounded:
         return
     training: Any = instantiate(cfg.student_training, _convert_="all")
     validation = load_split(corpus, "validation")[: training.validation_pairs]
