@@ -166,6 +166,21 @@ def test_a_finished_student_is_scored_on_a_further_test_set(counting, capsys):
     assert "word_kd on counting" in shown
 
 
+def test_a_further_test_set_that_a_student_cannot_read_costs_no_training(counting, tmp_path):
+    with (counting / "counting.tsv").open("a") as file:
+        file.write("eins " * 100 + "\t" + "one " * 100 + "\n")
+    given = [o for o in settings(counting) if not o.startswith("student_model.")]
+    overrides = [*given, "model@student_model=gpt_tiny", "student_model.max_positions=128"]
+    overrides.append(f"paths.artifacts={tmp_path}/artifacts")
+    with pytest.raises(
+        UserError, match=r"texts of \d+ tokens are more than max_positions=128: set"
+    ):
+        run(compose([*overrides, with_test(counting)]), overrides, tmp_path / "run")
+    stages = {path.parent.parent.name for path in tmp_path.glob("artifacts/*/*/metadata.json")}
+    assert stages == {"corpus", "tokenizer", "further_tests"}
+    assert run(compose(overrides), overrides, tmp_path / "run")["steps"] == 2
+
+
 def test_a_further_test_set_is_a_column(counting):
     overrides = [*settings(counting), "experiment=baseline", with_test(counting)]
     result = run(compose(overrides), overrides, counting / "runs" / "column")

@@ -91,12 +91,17 @@ def _run(
 
 
 def _refuse_too_long(cfg: DictConfig, stages: Plan, store: Store, session: Session) -> None:
-    """A student that cannot read the text costs no training of its teacher."""
-    ancestry = [] if store.has(stages.subject) else stages.subject.ancestry()
-    if cfg.stage == "student" and any(s.name == "teacher" and not store.has(s) for s in ancestry):
-        text = [store.get(stage, session) for stage in (stages.corpus, stages.tokenizer)]
-        on_gold = "teacher_text" not in stages.subject.parents
-        refuse_too_long(cfg, *text, trains_on_gold=on_gold)
+    """A student that cannot read the text costs no training, of its teacher or of itself."""
+    if cfg.stage != "student" or store.has(stages.subject):
+        return
+    further = stages.further_tests
+    refuse_too_long(
+        cfg,
+        store.get(stages.corpus, session),
+        store.get(stages.tokenizer, session),
+        None if further is None else store.get(further, session),
+        trains_on_gold="teacher_text" not in stages.subject.parents,
+    )
 
 
 def validation_score(result: Mapping[str, Any]) -> float | None:
@@ -117,7 +122,7 @@ def make_stage(
     stage = next(stage for stage in stages.scores.ancestry() if stage.key == key)
     session = open_session(cfg, folder, stage, group)
     store = Store(Path(cfg.paths.artifacts), session.made)
-    if stage.name == "teacher":
+    if stage.name in ("teacher", "student"):
         _refuse_too_long(cfg, stages, store, session)
     store.get(stage, session)
     if isinstance(logger := session.loggers.get(key), TolerantWandb):

@@ -18,9 +18,14 @@ from nlg_distill.stages.tokenizer import encode_pairs, load_tokenizer
 
 
 def refuse_too_long(
-    cfg: DictConfig, corpus: Path, tokenizer_folder: Path, *, trains_on_gold: bool
+    cfg: DictConfig,
+    corpus: Path,
+    tokenizer_folder: Path,
+    further_tests: Path | None,
+    *,
+    trains_on_gold: bool,
 ) -> None:
-    """Compares gold text with a student's positions: what is held out, and what it is trained on.
+    """Compares gold text with a student's positions: what it is scored on, and what trained on.
 
     What a teacher writes is not known yet.
 
@@ -34,7 +39,10 @@ def refuse_too_long(
         return
     training: Any = instantiate(cfg.student_training, _convert_="all")
     validation = load_split(corpus, "validation")[: training.validation_pairs]
-    examples = encode_pairs([*validation, *load_split(corpus, "test")], tokenizer)
+    scored = [*validation, *load_split(corpus, "test")]
+    if further_tests is not None:
+        scored += [p for name in cfg.data.further_tests for p in load_split(further_tests, name)]
+    examples = encode_pairs(scored, tokenizer)
     if trains_on_gold:
         examples += short_enough(load_split(corpus, "train"), tokenizer, training.max_tokens)
     model.refuse_too_long(examples)
