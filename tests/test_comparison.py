@@ -277,6 +277,14 @@ def test_the_best_of_a_column_is_marked_by_its_direction(tmp_path):
     assert "Bold: the best mean of a column, teachers aside." in notes(found)
 
 
+def test_teachers_alone_compete_and_differ(tmp_path):
+    for name, bleu in [("a", 10.0), ("b", 12.5)]:
+        leave_run(tmp_path / name, name, bleu=bleu, settings={"stage": "teacher"})
+    found = compared(tmp_path, baseline="a")
+    assert cell(found, "b", "beam_5/bleu").apart == pytest.approx(2.5)
+    assert cell(found, "b", "beam_5/bleu").is_best
+
+
 def test_what_diverged_is_not_the_best(tmp_path):
     for name, perplexity in [("a", 5.0), ("b", 6.0), ("c", float("nan")), ("d", float("inf"))]:
         leave_run(tmp_path / name, name, result={"perplexity": perplexity})

@@ -69,12 +69,13 @@ def test_there_is_no_front_of_different_test_sets(tmp_path):
         write_plot([tmp_path], cost=SECONDS, output=tmp_path / "plot.svg")
 
 
-def test_other_machines_are_told(tmp_path, capsys):
+def test_there_is_no_front_of_seconds_of_different_machines(tmp_path):
     leave_run(tmp_path / "0", "a")
     leave_run(tmp_path / "1", "b", result={"machine": "another"})
-    write_plot([tmp_path], cost=SECONDS, output=tmp_path / "plot.svg")
-    assert "s trained. The machine differs" in capsys.readouterr().err
-    assert "The machine differs" in (tmp_path / "plot.svg").read_text()
+    with pytest.raises(UserError, match=r"no front:\nNOT COMP.* s trained. The machine differs"):
+        write_plot([tmp_path], cost=SECONDS, output=tmp_path / "plot.svg")
+    assert not (tmp_path / "plot.svg").exists()
+    write_plot([tmp_path], cost="parameters", output=tmp_path / "plot.svg")
 
 
 def test_the_picture_has_every_point_at_its_place(tmp_path):

@@ -112,7 +112,7 @@ class Comparison:
 
     def _apart(self, row: Group, column: Column) -> float | None:
         """The difference of means to the baseline, where both were scored under one condition."""
-        if self.baseline is None or row is self.baseline or row.is_teacher:
+        if self.baseline is None or row is self.baseline or not self._competes(row):
             return None
         pair = (row, self.baseline)
         values, others = (values_of(group, column.metric) for group in pair)

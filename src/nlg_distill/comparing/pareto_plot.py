@@ -24,11 +24,11 @@ def plot(comparison: Comparison, *, log: bool = False) -> tuple[str, list[str]]:
     """The plot of a comparison with two columns, a cost and a quality; and what to know about it.
 
     Raises:
-        UserError: if a direction is not known, no row has both numbers, or the qualities cannot be
-            compared.
+        UserError: if a direction is not known, no row has both numbers, or the numbers of rows
+            cannot be compared.
     """
     cost, quality = comparison.columns
-    if quality.metric in comparison.unlike:
+    if {cost.metric, quality.metric} & comparison.unlike.keys():
         raise UserError("\n".join(["there is no front:", *warnings(comparison)]))
     plotted = points_of(comparison, cost, quality)
     notes = list(warnings(comparison))
