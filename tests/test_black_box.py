@@ -254,6 +254,13 @@ def test_a_file_of_answers_to_the_training_sources_is_not_scored(home):
         plan(compose(overrides), overrides)
 
 
+@pytest.mark.parametrize("extra", ["+data.further_tests={more: {}}", "scoring.draws=true"])
+def test_a_black_box_is_asked_for_no_other_texts(home, extra):
+    overrides = [*from_file(home), "stage=teacher", extra]
+    with pytest.raises(UserError, match=r"a black box .*: leave .* out"):
+        plan(compose(overrides), overrides)
+
+
 def test_a_table_leaves_empty_what_is_not_known_of_a_black_box(tmp_path):
     scores = {"bleu": 50.0, "chrf": 60.0}
     box = {"stage": "teacher", "machine": "m", "beam_1": scores, "beam_5": scores}

@@ -416,6 +416,10 @@ def test_a_setting_that_is_like_none_has_no_nearest_name():
         ("student_training.optimizer.lr=-1", "student_training: Invalid learning rate: -1"),
         ("student_training.schedule.warmup_steps=-5", "warmup_steps must not be negative"),
         ("teacher_training.patience=0", "teacher_training: patience must be positive"),
+        (
+            "scoring.draws=true task=language_modeling data=bbc_prose",
+            "scoring.draws=true changes nothing where there are no sources",
+        ),
         ("scoring.beam_sizes=[3]", "beam_sizes must be different numbers, 1 among them"),
         ("student_model.dropout=2.0", "student_model: dropout must be in"),
         ("loss.nll.loss.label_smoothing=2.0", "loss.nll: label_smoothing must be in"),

@@ -38,7 +38,7 @@ def keep(folder, texts, narrower=None, task=None, references=REFERENCES):
     (folder / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if narrower:
         lines = [json.dumps({"beam_1": text}) + "\n" for text in narrower]
-        (folder / "narrower_beams.jsonl").write_text("".join(lines))
+        (folder / "other_texts.jsonl").write_text("".join(lines))
     return str(folder)
 
 
@@ -130,17 +130,30 @@ def home(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:at step .* text has collapsed")
-def test_what_a_model_wrote_is_kept_at_every_beam(home):
+def test_what_a_model_wrote_and_drew_is_kept(home, capsys):
     overrides = [*settings(home, steps=30), "experiment=baseline", "scoring.beam_sizes=[1,3,5]"]
+    overrides.append("scoring.draws=true")
     result = run(compose(overrides), overrides, home / "runs" / "kept")
     scores = home / "artifacts" / result["scores"]
-    for beam in ("beam_1", "beam_3", "beam_5"):
-        written = read_texts(scores, beam)
+    for way in ("beam_1", "beam_3", "beam_5", "drawn"):
+        written = read_texts(scores, way)
         score = bleu(written.texts, written.references, written.sources)
-        assert score == pytest.approx(result[beam]["bleu"])
+        assert score == pytest.approx(result[way]["bleu"])
         assert len(written.sources) == 20
+    assert "source_words_per_second" not in result["drawn"]
+    assert f"{result['drawn']['chrf']:.1f}" in capsys.readouterr().out
+    searched = [read_texts(scores, f"beam_{size}").texts for size in (1, 3, 5)]
+    assert read_texts(scores, "drawn").texts not in searched
     assert read_texts(scores, "beam_2") is None
-    assert len({tuple(read_texts(scores, b).texts) for b in ("beam_1", "beam_3", "beam_5")}) > 1
+    assert len(set(map(tuple, searched))) > 1
+
+
+@pytest.mark.slow
+def test_nothing_is_drawn_unless_it_is_asked_for(home):
+    overrides = [*settings(home, steps=30), "experiment=baseline"]
+    result = run(compose(overrides), overrides, home / "runs" / "searched")
+    assert "drawn" not in result
+    assert read_texts(home / "artifacts" / result["scores"], "drawn") is None
 
 
 @pytest.mark.slow

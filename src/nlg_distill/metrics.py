@@ -4,10 +4,11 @@ import math
 import time
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from nlg_distill.data.batch import Batch, SpecialIds
-from nlg_distill.decoding import Hypothesis, beam_search
+from nlg_distill.decoding import Hypothesis, beam_search, sample
 from nlg_distill.losses import nll
 from nlg_distill.losses.reduce import sum_over_targets
 from nlg_distill.models import GenerationModel
@@ -29,6 +30,19 @@ def write_texts(
         for number, hypotheses in zip(batch.example_ids.tolist(), found, strict=True):
             best[number] = hypotheses[0]
     return best, time.perf_counter() - begin
+
+
+def draw_texts(
+    model: GenerationModel, batches: Sequence[Batch], special: SpecialIds
+) -> dict[int, Hypothesis]:
+    """A text for each example id, drawn at temperature 1; the same whenever it is asked for."""
+    drawn: dict[int, Hypothesis] = {}
+    generator = torch.Generator(batches[0].source_ids.device).manual_seed(1)
+    for batch in track(batches, "draw", len(batches)):
+        found = sample(model, batch.source_ids, batch.source_mask, special, generator=generator)
+        for number, hypotheses in zip(batch.example_ids.tolist(), found, strict=True):
+            drawn[number] = hypotheses[0]
+    return drawn
 
 
 def mode_probability(hypotheses: Sequence[Hypothesis]) -> float:

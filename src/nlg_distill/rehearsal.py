@@ -50,7 +50,7 @@ def rehearse(cfg: DictConfig) -> None:
     objective = _objective(cfg, "loss")
     _refuse_more_than_all(cfg, objective, pieces)
     _warn_of_noise(made)
-    _refuse_writing_for_nothing(made["data"]["cleaning"], made["task"], made["targets"])
+    _refuse_writing_for_nothing(made)
     objective.check_texts(made["targets"].authors, made["targets"].teacher_share)
     _compare_inner_states(objective, made["student_model"], made["teacher_model"])
     for name in ("teacher_training", "student_training"):
@@ -127,8 +127,15 @@ def _compare_inner_states(
                 term(ours, TeacherSignal(theirs), batch)
 
 
-def _refuse_writing_for_nothing(cleaning: Cleaning, task: Task, targets: TargetsPolicy) -> None:
+def _refuse_writing_for_nothing(made: Mapping[str, Any]) -> None:
     """Without sources, there is nothing that a text could be written for."""
+    cleaning: Cleaning = made["data"]["cleaning"]
+    task: Task = made["task"]
+    targets: TargetsPolicy = made["targets"]
+    if not task.writes and made["scoring"].draws:
+        raise UserError(
+            "scoring.draws=true changes nothing where there are no sources: texts are drawn anyway"
+        )
     if cleaning.without_source and task.writes:
         raise UserError(
             "data.cleaning.without_source=true leaves no sources to write for, as this task does: "

@@ -91,15 +91,16 @@ def _likelihood(scores: dict[str, Any]) -> str:
 
 
 def _show_scores(title: str, scores: dict[str, Any]) -> None:
-    """A metric to a row, a beam to a column, or what was drawn where texts have no sources."""
-    ways = _beams(scores) or [way for way in (DRAWN,) if way in scores]
+    """A metric to a row, a beam or what was drawn to a column; nothing if nothing was written."""
+    ways = [*_beams(scores), *(way for way in (DRAWN,) if way in scores)]
     if not ways:
         return
     table = Table("", *(name.replace("_", " ") for name in ways))
     for name, value in scores[ways[0]].items():
         if isinstance(value, int | float):
             label, form = how_written(name)
-            table.add_row(label, *(format(scores[way][name], form) for way in ways))
+            cells = (format(scores[w][name], form) if name in scores[w] else "" for w in ways)
+            table.add_row(label, *cells)
     console.print(title, highlight=False, soft_wrap=True)
     console.print(table)
 

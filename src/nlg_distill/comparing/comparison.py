@@ -212,5 +212,6 @@ def column_of(metric: str) -> Column:
     *path, name = metric.split("/")
     head, form = how_written(name)
     beam = [f" K={part[5:]}" for part in path if part.startswith("beam_")]
-    others = [f" on {part}" for part in path if not part.startswith(("beam_", "further_tests"))]
-    return Column("".join([head, *beam, *others]), metric, form)
+    beam += [" drawn" for part in path if part == "drawn"]
+    others = [p for p in path if not p.startswith(("beam_", "further_tests", "drawn"))]
+    return Column("".join([head, *beam, *(f" on {test}" for test in others)]), metric, form)

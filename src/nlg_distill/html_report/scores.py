@@ -90,6 +90,7 @@ def _column(path: str) -> Column:
     *places, name = path.split("/")
     head, form = how_written(name)
     beams = [f"K={place.removeprefix('beam_')}" for place in places if place.startswith("beam_")]
+    beams += ["drawn"] if "drawn" in places else []
     tests = places[1:2] if places[:1] == ["further_tests"] else []
     return Column(" ".join([head, *beams]) + "".join(f", {test}" for test in tests), path, form)
 

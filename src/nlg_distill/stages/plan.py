@@ -48,6 +48,8 @@ def plan(cfg: DictConfig, overrides: Sequence[str] = ()) -> Plan:
     if cfg.stage == "teacher" and (black_box := _black_box(cfg)):
         if cfg.data.get("further_tests"):
             raise UserError("a black box is scored on no data.further_tests: leave them out")
+        if cfg.scoring.draws:
+            raise UserError("a black box is asked for no other texts: leave scoring.draws out")
         scored = scores_stage(black_box, {**as_dict(cfg, "scoring"), **_task(cfg)}, corpus)
         return Plan(corpus, text["tokenizer"], scored.parents["teacher_text"], scored)
     if cfg.stage == "teacher":

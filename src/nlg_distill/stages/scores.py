@@ -15,8 +15,15 @@ from nlg_distill.data.batch import Batch
 from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.data.tokenizer import Tokenizer
+from nlg_distill.decoding import Hypothesis
 from nlg_distill.errors import UserError, require_positive
-from nlg_distill.metrics import likelihood, mode_probability, num_parameters, write_texts
+from nlg_distill.metrics import (
+    draw_texts,
+    likelihood,
+    mode_probability,
+    num_parameters,
+    write_texts,
+)
 from nlg_distill.models import GenerationModel
 from nlg_distill.models.generation_model import WEIGHTS
 from nlg_distill.precision import autocast
@@ -30,13 +37,13 @@ from nlg_distill.targets.policy import Sampling
 from nlg_distill.tasks import TRANSLATION, Task
 from nlg_distill.teachers.source import TeacherSource
 
-NARROWER = "narrower_beams.jsonl"
-"""The texts at all beams but the last, whose are in `samples.jsonl`: for tests of significance."""
-
+OTHER_TEXTS = "other_texts.jsonl"
+"""What was written beside the last beam's texts in `samples.jsonl`: for tests of significance."""
 
 DRAWN = "drawn"
-"""Where `result.json` has the scores of texts without sources. Each test text is begun anew: after
-its first words a model draws, as it says, at most 100 tokens, by one seed; they are scored."""
+"""Where `result.json` has the scores of drawn texts, by one seed, at temperature 1: with
+`Scoring.draws` one for each source. Without sources, each test text is begun anew: after its first
+words a model draws, as it says, at most 100 tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +52,15 @@ class Scoring:
 
     Args:
         beam_sizes: beams to decode with; 1 is among them, because p(y-hat) is of the greedy text.
+        draws: whether a text is drawn for each source too, at temperature 1, as papers on
+            instructions have it. What search finds is the same for a flatter distribution; what is
+            drawn is not.
         batch_tokens: bound of a batch, padding included.
         threads: threads of a CPU.
     """
 
     beam_sizes: Sequence[int]
+    draws: bool
     batch_tokens: int
     threads: int
 
@@ -65,7 +76,7 @@ class Scoring:
 def build(
     config: Mapping[str, Any], parents: Mapping[str, Path], out: Path, session: Session
 ) -> None:
-    """Scores a model and writes `result.json`, `samples.jsonl` and `narrower_beams.jsonl`."""
+    """Scores a model and writes `result.json`, `samples.jsonl` and `other_texts.jsonl`."""
     scoring = config["scoring"]
     torch.set_num_threads(scoring["threads"])
     tokenizer = load_tokenizer(parents["tokenizer"])
@@ -75,9 +86,10 @@ def build(
     model = load_model(parents["model"]).to(device)
     score = partial(_score, model, tokenizer=tokenizer, task=task, scoring=scoring, device=device)
     with torch.inference_mode(), autocast(config["precision"], device):
-        result, by_beam = score(pairs)
+        result, texts = score(pairs)
         if task.writes:
-            written = Written(by_beam[-1], [p.target for p in pairs], [p.source for p in pairs])
+            widest = texts.pop(f"beam_{scoring['beam_sizes'][-1]}")
+            written = Written(widest, [p.target for p in pairs], [p.source for p in pairs])
         else:
             written = _draw(model, pairs, tokenizer)
             result[DRAWN] = task.score(written.texts, written.references, written.sources)
@@ -110,9 +122,8 @@ def build(
     if further:
         result["further_tests"] = further
     _write_columns(out / "samples.jsonl", columns)
-    if len(by_beam) > 1:
-        beams = [f"beam_{size}" for size in scoring["beam_sizes"][:-1]]
-        _write_columns(out / NARROWER, dict(zip(beams, by_beam[:-1], strict=True)))
+    if texts:
+        _write_columns(out / OTHER_TEXTS, texts)
     write_json(out / "result.json", result)
 
 
@@ -128,32 +139,34 @@ class Written:
     sources: Sequence[str]
 
 
-def read_texts(scores: Path, beam: str) -> Written | None:
-    """The texts of a model at a beam such as `beam_5`, out of the artifact of its scores.
+def read_texts(scores: Path, way: str) -> Written | None:
+    """What a model wrote in a way such as `beam_5` or `DRAWN`, out of the artifact of its scores.
 
-    None if they are not kept: older artifacts have those of the last beam alone.
+    None if it is not kept, as of a model without sources.
     """
     result = json.loads((scores / "result.json").read_text(encoding="utf-8"))
     samples = _read_lines(scores / "samples.jsonl")
     beams = [key for key in result if key.startswith("beam_")]
-    if beam not in beams or "student" not in samples[0]:
+    others = _read_lines(scores / OTHER_TEXTS) if (scores / OTHER_TEXTS).is_file() else [{}]
+    if not beams or "student" not in samples[0]:
         return None
-    if beam == beams[-1]:
+    if way == beams[-1]:
         texts = [sample["student"] for sample in samples]
-    elif (scores / NARROWER).is_file():
-        texts = [line[beam] for line in _read_lines(scores / NARROWER)]
+    elif way in others[0]:
+        texts = [line[way] for line in others]
     else:
         return None
     return Written(texts, [s["gold"] for s in samples], [s["source"] for s in samples])
 
 
-def result_paths(task: Task, beam_sizes: Sequence[int], further_tests: Iterable[str]) -> list[str]:
+def result_paths(task: Task, scoring: Scoring, further_tests: Iterable[str]) -> list[str]:
     """Where `result.json` holds numbers and signatures, such as `beam_5/bleu`."""
     scores = ["perplexity", "bits_per_byte"]
     if task.writes:
         names = [*task.metrics, "source_words_per_second"]
-        scores += [f"beam_{size}/{name}" for size in beam_sizes for name in names]
+        scores += [f"beam_{size}/{name}" for size in scoring.beam_sizes for name in names]
         scores.append("mode_probability")
+        scores += [f"{DRAWN}/{name}" for name in task.metrics if scoring.draws]
     further = [f"further_tests/{name}/{path}" for name in further_tests for path in scores]
     if not task.writes:
         scores += [f"{DRAWN}/{name}" for name in task.metrics]
@@ -170,24 +183,29 @@ def _score(
     task: Task,
     scoring: Mapping[str, Any],
     device: torch.device,
-) -> tuple[dict[str, Any], list[list[str]]]:
-    """What a model is worth on these pairs, and its texts at each beam, if it writes any."""
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """What a model is worth on these pairs, and its texts in each way, if it writes any."""
     sources, references = [p.source for p in pairs], [p.target for p in pairs]
     words = sum(len(source.split()) for source in sources)
     batches = _batches(pairs, tokenizer, scoring, device)
     result: dict[str, Any] = {}
-    by_beam: list[list[str]] = []
+    written: dict[str, list[str]] = {}
+
+    def decoded(found: Mapping[int, Hypothesis]) -> list[str]:
+        return tokenizer.decode([found[i].token_ids for i in range(len(pairs))])
+
     for beam_size in scoring["beam_sizes"] if task.writes else ():
         best, seconds = write_texts(model, batches, tokenizer.special, beam_size=beam_size)
-        texts = tokenizer.decode([best[i].token_ids for i in range(len(pairs))])
-        by_beam.append(texts)
-        result[f"beam_{beam_size}"] = {
-            **task.score(texts, references, sources),
-            "source_words_per_second": words / seconds,
-        }
+        way = f"beam_{beam_size}"
+        written[way] = decoded(best)
+        result[way] = task.score(written[way], references, sources)
+        result[way]["source_words_per_second"] = words / seconds
         if beam_size == 1:
             result["mode_probability"] = mode_probability(list(best.values()))
-    return result | likelihood(model, batches, references), by_beam
+    if task.writes and scoring["draws"]:
+        written[DRAWN] = decoded(draw_texts(model, batches, tokenizer.special))
+        result[DRAWN] = task.score(written[DRAWN], references, sources)
+    return result | likelihood(model, batches, references), written
 
 
 def _widest(

@@ -113,7 +113,7 @@ def _refuse_unscored(spec: TableSpec, run: PlannedRun) -> None:
             f"{run.row}: a table needs beam sizes 1 and 5, not {cfg.scoring.beam_sizes}"
         )
     task: Task = instantiate(cfg.task, _convert_="all")
-    there = result_paths(task, cfg.scoring.beam_sizes, cfg.data.get("further_tests", ()))
+    there = result_paths(task, instantiate(cfg.scoring), cfg.data.get("further_tests", ()))
     needed = spec.metrics
     if run.stages.subject.name == "teacher_text":  # a black box: what is not known is left empty
         there = [path for path in there if path.startswith("beam_") and "words" not in path]

@@ -120,7 +120,7 @@ class _Comparison:
 
     def __init__(self, metric: str) -> None:
         """`metric` is a path in a run's metrics."""
-        self._beam, _, self._name = metric.partition("/")
+        self._way, _, self._name = metric.partition("/")
         self._test_sets: dict[tuple[str, ...], tuple[Counter, PairedTests]] = {}
         self._systems: dict[str, tuple[PairedTests, System] | None] = {}
 
@@ -145,7 +145,7 @@ class _Comparison:
 
     def _read(self, scores: Path) -> tuple[PairedTests, System] | None:
         kind = counter_of(_metric(scores, self._name))
-        written = read_texts(scores, self._beam)
+        written = read_texts(scores, self._way)
         if kind is None or written is None:
             return None
         counter, tests = self._test_set(kind, written.references)
