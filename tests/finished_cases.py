@@ -13,6 +13,7 @@ CONFIG = {
     "task": {"_target_": "nlg_distill.tasks.Task"},
     "data": {"corpus": {"path": "numbers.tsv"}},
     "student_training": {"max_steps": 400, "optimizer": {"lr": 0.001}},
+    "teacher_training": {"max_steps": 400, "optimizer": {"lr": 0.001}},
     "loss": {"nll": {"weight": 1.0}},
     "scoring": {"beam_sizes": [1, 5]},
     "trainer": {"precision": "32-true", "devices": 1, "accelerator": "cpu", "max_time": None},

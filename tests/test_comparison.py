@@ -4,9 +4,11 @@ import re
 
 import pytest
 from finished_cases import leave_artifact, leave_run
+from omegaconf import OmegaConf
 
 from nlg_distill.comparing.comparison import column_of, compare, main_metric
 from nlg_distill.comparing.notes import notes, warnings
+from nlg_distill.config import CONF
 from nlg_distill.errors import UserError
 from nlg_distill.runs.grouping import compared_runs, grouped
 
@@ -150,29 +152,70 @@ def test_groups_are_called_by_what_was_chosen(tmp_path):
     assert labels(tmp_path) == ["model@student_model=lstm_96", "model@student_model=lstm_128"]
 
 
+def part(group, name, **changes):
+    """A config of a group, as a run's resolved config has it."""
+    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml")) | changes
+
+
 def test_choices_are_told_though_a_number_would_tell_rows_apart(tmp_path):
-    target = "nlg_distill.models.LSTMEncoderDecoder"
-    sizes = {"hidden_size": 256, "embedding_size": 256, "num_layers": 1}
-    default = {f"student_model.{key}": value for key, value in sizes.items()}
-    default |= {"student_model._target_": target, "init._target_": "nlg_distill.init.RandomInit"}
+    default = {"student_model": part("model", "lstm_256"), "init": part("init", "random")}
     leave_run(tmp_path / "0", settings={**default, STEPS: 100})
-    copied = ["model@student_model=lstm_32", "init=copy_layers", "loss=[nll,forward_kl]"]
+    given = ["model@student_model=lstm_32", "init=copy_layers", "loss=[nll,forward_kl]"]
     settings = {
-        "student_model._target_": target,
-        "init._target_": "nlg_distill.init.CopyLayers",
+        "student_model": part("model", "lstm_32"),
+        "init": part("init", "copy_layers", layers=[0, 2]),
         "loss.forward_kl.weight": 1.0,
         STEPS: 200,
     }
-    leave_run(tmp_path / "1", overrides=[f"{STEPS}=200", *copied], settings=settings)
+    leave_run(tmp_path / "1", overrides=[f"{STEPS}=200", *given], settings=settings)
     assert labels(tmp_path) == [
         "model@student_model=lstm_256, init=random, loss=[nll]",
-        ", ".join(copied),
+        ", ".join(given),
     ]
+
+
+def test_a_choice_inside_a_part_is_told_too(tmp_path):
+    key = "optimizer@student_training.optimizer"
+    for number, name in enumerate(["adamw", "muon"]):
+        leave_run(
+            tmp_path / str(number),
+            overrides=[f"{key}=muon", f"{STEPS}=200"] if number else [],
+            settings={"student_training.optimizer": part("optimizer", name), STEPS: 100 + number},
+        )
+    assert labels(tmp_path) == [f"{key}=adamw", f"{key}=muon"]
+
+
+def test_a_part_has_the_name_of_the_config_that_it_is(tmp_path):
+    """Not of one that it is like."""
+    for number, (model, width) in enumerate([("lstm_128", 128), ("lstm_128", 200)]):
+        leave_run(
+            tmp_path / str(number),
+            overrides=[] if number else [f"model@student_model={model}"],
+            settings={"student_model": part("model", model, hidden_size=width)},
+        )
+    found = ["model@student_model=lstm_128", "model@student_model=LSTMEncoderDecoder"]
+    assert labels(tmp_path) == found
+
+
+def test_a_corpus_has_the_name_of_its_config_though_it_builds_on_another(tmp_path):
+    for number, languages in enumerate([("es", "en"), ("fr", "en")]):
+        data = part("data", "tatoeba", defaults=None)
+        data["corpus"] |= dict(zip(("source_language", "target_language"), languages, strict=True))
+        given = [["data=tatoeba_es_en"], []][number]
+        leave_run(tmp_path / str(number), overrides=given, settings={"data": data})
+    assert labels(tmp_path) == ["data=tatoeba_es_en", "data=tatoeba_fr_en"]
+
+
+def test_a_teacher_has_none_of_a_students_choices(tmp_path):
+    model = {"student_model": part("model", "lstm_128")}
+    leave_run(tmp_path / "0", settings={"stage": "teacher", **model})
+    leave_run(tmp_path / "1", overrides=["model@student_model=lstm_128"], settings=model)
+    assert labels(tmp_path) == ["run", "model@student_model=lstm_128"]
 
 
 def test_a_key_that_teachers_have_too_says_whose_it_is(tmp_path):
     for number, steps in enumerate([100, 200]):
-        settings = {"teacher_training": {"max_steps": steps}}
+        settings = {"teacher_training": {"max_steps": steps}, STEPS: 1000}
         leave_run(tmp_path / str(number), settings=settings)
     assert labels(tmp_path) == ["teacher_training.max_steps=100", "teacher_training.max_steps=200"]
 
@@ -211,10 +254,14 @@ def test_a_run_without_the_key_has_a_row_too(tmp_path):
 
 def test_a_key_that_no_run_has_names_near_ones(tmp_path):
     leave_run(tmp_path / "0")
-    with pytest.raises(UserError, match=rf"no run has a setting 'lr': did you mean {LR}\?"):
+    with pytest.raises(
+        UserError, match=rf"no run has a setting 'lr': did you mean {LR} or teacher_"
+    ):
         labels(tmp_path, ["lr"])
     with pytest.raises(UserError, match=r"'experiments': did you mean experiment\?"):
         labels(tmp_path, ["experiments"])
+    with pytest.raises(UserError, match=r"'modle@student_training': did you mean"):
+        labels(tmp_path, ["modle@student_training"])
     with pytest.raises(UserError, match=r"'qqqq': see config.yaml of a run"):
         labels(tmp_path, ["qqqq"])
 

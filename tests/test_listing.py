@@ -84,7 +84,7 @@ def test_runs_are_sorted_the_best_first(tmp_path):
     ("wanted", "message"),
     [
         ({"status": "done"}, "no status 'done': there are running, finished, failed, killed"),
-        ({"where": ["lr=0.1"]}, rf"no run has a setting 'lr': did you mean {LR}\?"),
+        ({"where": ["lr=0.1"]}, rf"no run has a setting 'lr': did you mean {LR} or teacher"),
         ({"where": ["lr"]}, "--where takes KEY=VALUE, got 'lr'"),
         ({"sort": "blue"}, "no run has a number at 'blue': there are beam_1/bleu"),
     ],

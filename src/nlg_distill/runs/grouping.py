@@ -169,7 +169,7 @@ def _told_apart(rows: Sequence[ComparedRun]) -> list[str]:
     candidates = dict.fromkeys([*given, *_differing([row.identity for row in rows])])
     texts = [{key: _text(row, key) for key in candidates} for row in rows]
     needed = [key for key in candidates if len({text[key] for text in texts}) > 1]
-    for key in reversed([key for key in needed if "." in key or key not in given]):
+    for key in reversed([key for key in needed if not _is_choice(key, given)]):
         rest = [other for other in needed if other != key]
         if len({tuple(text[k] for k in rest) for text in texts}) == len(rows):
             needed = rest
@@ -179,7 +179,15 @@ def _told_apart(rows: Sequence[ComparedRun]) -> list[str]:
     ]
 
 
+def _is_choice(key: str, given: Sequence[str]) -> bool:
+    """Whether a key is of a group or a whole part that was given, such as `loss`."""
+    return key in given and ("@" in key or "." not in key)
+
+
 def _text(row: ComparedRun, key: str) -> str:
+    place = key.split("@")[-1].split(".")[0]
+    if row.result["stage"] == "teacher" and place in OF_STUDENTS:
+        return ABSENT
     if row.settings.has(key):
         return row.settings.text(key)
     return str(row.identity.get(key, ABSENT))

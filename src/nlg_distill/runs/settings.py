@@ -3,15 +3,26 @@
 import difflib
 import functools
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 from nlg_distill.config import CONF
 from nlg_distill.errors import UserError
 
 ABSENT = "-"  # what stands for a setting that a run does not have
+TARGET = "_target_"
+PACKAGES = {  # parts of a config that have another name than their group
+    "teacher_model": "model",
+    "student_model": "model",
+    "teacher_training": "training",
+    "student_training": "training",
+    "teacher_loss": "loss",
+    "teacher_tokenizer": "tokenizer",
+}
 
 
 class Settings:
@@ -43,7 +54,7 @@ class Settings:
         if isinstance(value, Mapping | list) and key in self.given:
             return self.given[key]
         if isinstance(value, Mapping):
-            return _short_text(key.split("@")[-1], value)
+            return _short_text(key, value)
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     def is_(self, key: str, wanted: str) -> bool:
@@ -64,7 +75,10 @@ class Settings:
     def _found(self, key: str) -> tuple[Any] | None:
         """What the config holds at a path, or at the one that a group was chosen for."""
         node: Any = self.config
-        for part in key.split("@")[-1].split("."):
+        group, at, package = key.partition("@")
+        if at and not (CONF / group).is_dir():
+            return None
+        for part in (package or group).split("."):
             if not isinstance(node, Mapping) or part not in node:
                 return None
             node = node[part]
@@ -87,7 +101,7 @@ def require_key(key: str, runs: Sequence[Settings]) -> None:
         return
     known = {name for run in runs for name in [*run.given, *_paths(run.config)]}
     last = key.split(".")[-1]
-    near = sorted((n for n in known if n.split(".")[-1] == last), key=lambda n: n.count("."))
+    near = sorted((n for n in known if n.split(".")[-1] == last), key=lambda n: (n.count("."), n))
     near = near or difflib.get_close_matches(key, known, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "see config.yaml of a run"
     raise UserError(f"no run has a setting {key!r}: {hint}")
@@ -106,42 +120,70 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def short_names(keys: Sequence[str], runs: Sequence[Settings]) -> dict[str, str]:
-    """The shortest ends of dotted keys that name no other setting of some runs."""
-    known = {*keys, *(path for run in runs for path in _paths(run.config))}
+    """The shortest ends of dotted keys that name no other setting of some runs.
+
+    A teacher's settings say that they are; what is said of none is of the student.
+    """
+    known = {path for run in runs for path in _paths(run.config)}
     names = {}
     for key in keys:
         parts = key.split(".")
         ends = [".".join(parts[i:]) for i in reversed(range(len(parts)))]
-        others = known - {key}
+        rivals = known if _of_teacher(key) else {k for k in known if not _of_teacher(k)}
+        others = {*rivals, *keys} - {key}
         free = (end for end in ends if not any(f".{o}".endswith(f".{end}") for o in others))
         names[key] = next(free, key)
     return names
 
 
+def _of_teacher(key: str) -> bool:
+    return key.split("@")[-1].startswith("teacher_")
+
+
 def _short_text(key: str, part: Mapping[str, Any]) -> str:
-    """A part of a config, for people: the name of its group's choice, or its terms in brackets."""
-    target = part.get("_target_")
-    if target is not None:
-        group = {"teacher_model": "model", "student_model": "model"}.get(key, key)
-        alike = [(n, c) for n, c in _choices(group).items() if c.get("_target_") == target]
-        near = sorted(alike, key=lambda choice: -_agreement(choice[1], part))
-        return near[0][0] if near else str(target).rpartition(".")[2]
+    """A part of a config, for people: as the config group calls it, or its terms in brackets."""
     if part and all(isinstance(value, Mapping) for value in part.values()):
         return f"[{','.join(part)}]"
+    if chosen := _choice(key, part):
+        return chosen
+    if TARGET in part:
+        return str(part[TARGET]).rpartition(".")[2]
     return json.dumps(part, ensure_ascii=False)
+
+
+def _choice(key: str, part: Mapping[str, Any]) -> str | None:
+    """The config of a group that a part is: the one that says most of it, and nothing else.
+
+    Where none does, one whose constructor no other names.
+    """
+    group, at, package = key.partition("@")
+    choices = _choices(group if at else PACKAGES.get(package or group, group))
+    had = leaves(part).items()
+    fitting = {name: said for name, said in choices.items() if said and said.items() <= had}
+    if fitting:
+        return max(fitting, key=lambda name: len(fitting[name]))
+    alike = [name for name, said in choices.items() if said.get(TARGET) == part.get(TARGET, "")]
+    return alike[0] if len(alike) == 1 else None
 
 
 @functools.cache
 def _choices(group: str) -> dict[str, dict[str, Any]]:
-    """The configs of a group by their names; none where there is no such group."""
-    paths = sorted((CONF / group).glob("*.yaml"))
-    return {p.stem: yaml.load(p.read_text(encoding="utf-8"), yaml.CSafeLoader) for p in paths}
+    """What each config of a group says, by dotted keys; none where there is no such group."""
+    return {path.stem: _said(group, path.stem) for path in sorted((CONF / group).glob("*.yaml"))}
 
 
-def _agreement(choice: Mapping[str, Any], part: Mapping[str, Any]) -> int:
-    """In how many more settings a config of a group agrees with a part than it differs."""
-    own = {key: value for key, value in choice.items() if key != "defaults"}
-    return sum(1 if part.get(key) == value else -1 for key, value in own.items())
+def _said(group: str, name: str) -> dict[str, Any]:
+    """What a config says, with those of its group that it builds on.
+
+    A value that refers to another, or is left open, says nothing.
+    """
+    config: Any = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+    found: dict[str, Any] = {}
+    for base in config.pop("defaults", []):
+        if isinstance(base, str) and (CONF / group / f"{base}.yaml").is_file():
+            found |= _said(group, base)
+    found |= leaves(config)
+    return {k: v for k, v in found.items() if not re.search(r"\$\{|^\?{3}$", str(v))}
 
 
 def _paths(config: Mapping[str, Any], prefix: str = "") -> Iterable[str]:

@@ -111,7 +111,7 @@ def read_state(folder: Path) -> RunState | None:
     else:
         end = datetime.fromisoformat(facts["ended"]).timestamp() if "ended" in facts else touched
     seconds = max(0.0, end - began.timestamp())
-    name, overrides = facts["name"], facts["overrides"]
+    name, overrides = facts.get("name", "?"), facts["overrides"]
     return RunState(status, doubt, began, seconds, name, overrides, facts.get("error", ""))
 
 
