@@ -260,8 +260,8 @@ def test_a_key_that_no_run_has_names_near_ones(tmp_path):
         labels(tmp_path, ["lr"])
     with pytest.raises(UserError, match=r"'experiments': did you mean experiment\?"):
         labels(tmp_path, ["experiments"])
-    with pytest.raises(UserError, match=r"'modle@student_training': did you mean"):
-        labels(tmp_path, ["modle@student_training"])
+    with pytest.raises(UserError, match=r"'mdl@student_training': did you mean"):
+        labels(tmp_path, ["mdl@student_training"])
     with pytest.raises(UserError, match=r"'qqqq': see config.yaml of a run"):
         labels(tmp_path, ["qqqq"])
 

@@ -17,6 +17,7 @@ from nlg_distill.data.corpus import Pair
 from nlg_distill.data.datamodule import fixed_batches
 from nlg_distill.data.hygiene import (
     Cleaning,
+    PublishedSplits,
     Splitting,
     apart_from,
     hygiene_report,
@@ -117,6 +118,13 @@ def test_what_is_in_no_split_is_counted_by_what_left_it_out():
         "more than data.splitting.train": len(whole["train"]) - 50,
     }
     assert unused(alone, Splitting(validation=15, test=25, seed=3)(alone)) == {}
+
+
+def test_published_splits_may_share_names_of_groups_and_leave_nothing_out():
+    """As where each split's file numbers its own conversations."""
+    splits = ("train", "train", "validation", "test")
+    given = [Pair(f"s{i}", f"t{i}", "", "1", split) for i, split in enumerate(splits)]
+    assert unused(given, PublishedSplits()(given)) == {}
 
 
 def test_a_smaller_training_split_is_a_part_of_a_larger_one_and_holds_out_the_same():

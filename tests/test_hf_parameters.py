@@ -144,9 +144,10 @@ def test_adapters_alone_are_trained_and_are_merged_where_it_is_saved(family, tmp
     [
         (
             dict(target_modules=["q_prj"]),
-            r"lora \(.*q_prj.*\): for lora.target_modules there are down_proj, gate_proj, k_proj, "
-            r"o_proj, q_proj, up_proj, v_proj, or all-linear",
+            r"lora: .*q_prj.* There are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, "
+            r"v_proj; lora.target_modules=all-linear takes all",
         ),
+        (dict(r=0), r"lora: [^.]*r[^.]* positive[^.]*$"),
         (dict(target_modules=["lm_head"]), "leave the output embeddings out"),
     ],
 )

@@ -181,6 +181,20 @@ def test_a_further_test_set_that_a_student_cannot_read_costs_no_training(countin
     assert run(compose(overrides), overrides, tmp_path / "run")["steps"] == 2
 
 
+def test_a_further_test_set_that_a_stored_model_cannot_read_costs_no_decoding(
+    counting, tmp_path, monkeypatch
+):
+    with (counting / "counting.tsv").open("a") as file:
+        file.write("eins " * 100 + "\t" + "one " * 100 + "\n")
+    overrides = [*settings(counting), "model@teacher_model=gpt_tiny", "experiment=teacher"]
+    overrides.append("teacher_model.max_positions=128")
+    run(compose(overrides), overrides, tmp_path / "run")
+    overrides.append(with_test(counting))
+    monkeypatch.setattr("nlg_distill.stages.scores.write_texts", None)
+    with pytest.raises(UserError, match=r"more than max_positions=128: set"):
+        run(compose(overrides), overrides, tmp_path / "run")
+
+
 def test_a_further_test_set_is_a_column(counting):
     overrides = [*settings(counting), "experiment=baseline", with_test(counting)]
     result = run(compose(overrides), overrides, counting / "runs" / "column")

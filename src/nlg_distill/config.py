@@ -192,9 +192,10 @@ def check(cfg: DictConfig) -> None:
         OmegaConf.to_container(cfg, resolve=True)
     except InterpolationResolutionError as error:
         where, said = error.full_key, str(error).splitlines()[0]
-        raise UserError(
-            f"{where}: {said.partition(': ')[2] or said}. Give it a value itself, as {where}=..."
-        ) from error
+        remedy = f". Give it a value itself, as {where}=..."
+        if said.startswith(UserError.__name__):  # which has its own
+            remedy = ""
+        raise UserError(f"{where}: {said.partition(': ')[2] or said}{remedy}") from error
     if missing := sorted(OmegaConf.missing_keys(cfg)):
         raise UserError(f"no value for {', '.join(missing)}: give it as {missing[0]}=...")
     for name, value in (("seed", cfg.seed), ("teacher_seed", cfg.teacher_seed)):

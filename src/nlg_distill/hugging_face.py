@@ -96,7 +96,7 @@ def fingerprint(path: str) -> dict[str, str]:
     Of each file: its size, and a hash of its first and last MiB.
 
     Raises:
-        UserError: if a GGUF file is not there, or is none.
+        UserError: if a folder or a GGUF file is not there, or the file is none.
     """
     place(path)
     root = Path(path)

@@ -91,16 +91,19 @@ def _run(
 
 
 def _refuse_too_long(cfg: DictConfig, stages: Plan, store: Store, session: Session) -> None:
-    """A student that cannot read the text costs no training, of its teacher or of itself."""
-    if cfg.stage != "student" or store.has(stages.subject):
-        return
+    """A model that cannot read the text costs no training, of its teacher or of itself."""
+    if "model" not in stages.scores.parents:
+        return  # a black box
+    *before, subject = stages.subject.ancestry()
+    waits = not store.has(subject) and any(s.name == "teacher" and not store.has(s) for s in before)
     further = stages.further_tests
     refuse_too_long(
         cfg,
         store.get(stages.corpus, session),
         store.get(stages.tokenizer, session),
         None if further is None else store.get(further, session),
-        trains_on_gold="teacher_text" not in stages.subject.parents,
+        validates=waits,
+        trains=waits and "teacher_text" not in subject.parents,
     )
 
 
@@ -122,7 +125,7 @@ def make_stage(
     stage = next(stage for stage in stages.scores.ancestry() if stage.key == key)
     session = open_session(cfg, folder, stage, group)
     store = Store(Path(cfg.paths.artifacts), session.made)
-    if stage.name in ("teacher", "student"):
+    if stage.name in ("teacher", "student") and not store.has(stages.scores):
         _refuse_too_long(cfg, stages, store, session)
     store.get(stage, session)
     if isinstance(logger := session.loggers.get(key), TolerantWandb):

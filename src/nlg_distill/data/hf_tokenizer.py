@@ -225,7 +225,7 @@ class Pretrained(TokenizerMaker):
         given = {LANGUAGES[name]: code for name, code in self.languages.items() if code is not None}
         try:
             tokenizer = library().AutoTokenizer.from_pretrained(**place(path), **given)
-            tokenizer(**{SIDES[bool(given)]: ""})  # looks up the language of a target
+            tokenizer(**{"text_target" if given else "text": ""})  # looks up a target's language
         except (*OPENING, TypeError) as error:
             if given and isinstance(error, KeyError):
                 raise UserError(f"{self._said}: {path} has no language {error}") from error

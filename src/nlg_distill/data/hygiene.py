@@ -175,9 +175,9 @@ class PublishedSplits:
 
 def unused(pairs: Sequence[Pair], splits: Splits) -> dict[str, int]:
     """How many pairs are in no split, by what left them out; what left out none is not there."""
-    held = [pair for name in HELD_OUT for pair in splits[name]]
-    groups = {pair.group for pair in held} - {""}
-    beside = sum(p.group in groups for p in pairs) - sum(p.group in groups for p in held)
+    groups = {pair.group for name in HELD_OUT for pair in splits[name]} - {""}
+    used = (pair for split in splits.values() for pair in split)
+    beside = sum(p.group in groups for p in pairs) - sum(p.group in groups for p in used)
     others = len(pairs) - sum(map(len, splits.values())) - beside
     counts = {
         "beside held-out texts of their group": beside,

@@ -35,10 +35,10 @@ class CopyLayers(FromTeacher):
             if value.shape != parameter.shape:
                 raise UserError(
                     f"the student's {name} is {list(parameter.shape)} and the teacher's {source} "
-                    f"is {list(value.shape)}: copied layers need the same widths and as many "
-                    f"tokens, set in student_model and teacher_model (student_model.width=1 with "
-                    f"model@student_model=from_teacher); init=slice_width cuts a student of fewer "
-                    f"of either out of its teacher"
+                    f"is {list(value.shape)}: copied layers need the same widths, and as many "
+                    f"tokens and positions, set in student_model and teacher_model "
+                    f"(student_model.width=1 with model@student_model=from_teacher); "
+                    f"init=slice_width cuts a student of smaller widths out of its teacher"
                 )
         for name, number in student.heads.items():
             if number != teacher.heads[name]:

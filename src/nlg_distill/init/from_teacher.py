@@ -60,7 +60,8 @@ def sources(
     if student.architecture != teacher.architecture:
         raise UserError(
             f"the student is a {student.architecture} and the teacher a {teacher.architecture}, "
-            f"whose parameters mean other things: give both models one architecture"
+            f"whose parameters mean other things: give both models one architecture, and positions "
+            f"of one kind"
         )
     given, found = teacher.state_dict(), {}
     chosen = _chosen_layers(layers, depths(student), depths(teacher))

@@ -88,10 +88,10 @@ def _sizes(
         pairs = zip(student.axes(name), teacher.axes(source), strict=True)
         for dimension, (ours, theirs) in enumerate(pairs):
             wanted, there = own[name].shape[dimension], value.shape[dimension]
-            _refuse_wider(name, source, wanted, there)
             if ours is None or theirs is None:
                 _refuse_other_size(name, source, wanted, there)
                 continue
+            _refuse_wider(name, source, wanted, there)
             if ours.group != theirs.group:
                 raise UserError(
                     f"a head of the student is {ours.group} wide and one of the teacher "

@@ -115,10 +115,11 @@ class GPT(GenerationModel):
             feed_forward_size=feed_forward_size,
             **({} if max_positions is None else {"max_positions": max_positions}),
         )
-        twice = "twice " if max_positions is None else ""
-        if hidden_size % (2 * num_heads if twice else num_heads):
+        rotary = max_positions is None
+        if hidden_size % (num_heads * (2 if rotary else 1)):
             raise UserError(
-                f"hidden_size must be a multiple of {twice}num_heads={num_heads}, got {hidden_size}"
+                f"hidden_size must be a multiple of {'twice ' if rotary else ''}"
+                f"num_heads={num_heads}, got {hidden_size}"
             )
         if not 0 <= dropout < 1:
             raise UserError(f"dropout must be in [0, 1), got {dropout}")
@@ -154,9 +155,7 @@ class GPT(GenerationModel):
     def forward(self, batch: Batch) -> ModelOutput:
         """Hidden states `[batch, time, hidden]` for all target positions at once."""
         trace = Trace()
-        if self.max_positions is not None:
-            needed = batch.source_mask.sum(dim=1) + batch.target_mask.sum(dim=1)
-            self._refuse_beyond(int(needed.max()), "sources with texts")
+        self._refuse_beyond(batch.source_mask, batch.target_mask, "sources with texts")
         state = self._read(batch.source_ids, batch.source_mask, trace)
         states, state = self._write(batch.decoder_input_ids[:, None], state, trace)
         features = replace(trace.features(), values=_values(state))
@@ -168,17 +167,15 @@ class GPT(GenerationModel):
         source_mask: Bool[Tensor, "sources source"],
     ) -> KeyValueState:
         """Reads the sources, the prefill; the state holds one hypothesis per source."""
-        if self.max_positions is not None:
-            self._refuse_beyond(int(source_mask.sum(dim=1).max()) + 1, "sources with a begin")
+        self._refuse_beyond(source_mask, source_mask.new_ones(1, 1), "sources with a begin")
         return self._read(source_ids, source_mask, Trace())
 
     def step(
         self, token_ids: Int[Tensor, "sources beam"], state: KeyValueState
     ) -> tuple[ModelOutput, KeyValueState]:
         """Reads one token per hypothesis; gives hidden states `[sources, beam, hidden]`."""
-        if self.max_positions is not None:
-            needed = state.mask.sum(dim=1) + state.length + 1
-            self._refuse_beyond(int(needed.max()), "sources with texts")
+        written = state.mask.new_ones(1, state.length + 1)
+        self._refuse_beyond(state.mask, written, "sources with texts")
         states, state = self._write(token_ids[:, :, None], state, Trace())
         return ModelOutput(states[:, :, 0], self.projection), state
 
@@ -191,9 +188,23 @@ class GPT(GenerationModel):
     def refuse_too_long(self, examples: Sequence[Example]) -> None:
         """Raises a UserError where source and text, with their ends, have too few positions."""
         needed = (len(e.source_ids) + len(e.target_ids) + 2 for e in examples)
-        self._refuse_beyond(max(needed, default=0), "sources with texts")
+        self._refuse_more_than(max(needed, default=0), "sources with texts")
 
-    def _refuse_beyond(self, length: int, what: str) -> None:
+    def _refuse_beyond(
+        self,
+        source_mask: Bool[Tensor, "sources source"],
+        target_mask: Bool[Tensor, "#sources time"],
+        what: str,
+    ) -> None:
+        """Looks at lengths only where padding might not fit, since a GPU would wait for them."""
+        source, time = source_mask.shape[1], target_mask.shape[1]
+        if self.max_positions is None or source + time <= self.max_positions:
+            return
+        numbers = torch.arange(1, time + 1, device=target_mask.device)
+        text = (target_mask * numbers).amax(dim=1)  # a token before the last may be no label
+        self._refuse_more_than(int((source_mask.sum(dim=1) + text).max()), what)
+
+    def _refuse_more_than(self, length: int, what: str) -> None:
         if self.max_positions is not None and length > self.max_positions:
             raise UserError(
                 f"{what} of {length} tokens are more than max_positions={self.max_positions}: set "

@@ -31,10 +31,11 @@ def with_adapters(network: Any, lora: Any) -> Any:
             warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated")
             adapted = peft.get_peft_model(network, lora)
     except ValueError as error:
-        raise UserError(
-            f"lora ({error}): for lora.target_modules there are {', '.join(_matrices(network))}, "
-            f"or all-linear for all of them"
-        ) from error
+        hint = ""
+        if "arget modules" in str(error):
+            names = ", ".join(_matrices(network))
+            hint = f" There are {names}; lora.target_modules=all-linear takes all of them"
+        raise UserError(f"lora: {error}{hint}") from error
     head = network.get_output_embeddings()
     layers = [part for part in network.modules() if isinstance(part, LoraLayer)]
     if type(head) is not nn.Linear or any(
@@ -48,11 +49,12 @@ def with_adapters(network: Any, lora: Any) -> Any:
 
 
 def _matrices(network: Any) -> list[str]:
-    """The last names of the modules that multiply by a matrix, the embeddings left out."""
-    embeddings = (network.get_input_embeddings(), network.get_output_embeddings())
-    found = set()
-    for name, part in network.named_modules():
-        weight = getattr(part, "weight", None)
-        if part not in embeddings and weight is not None and weight.dim() == 2:
-            found.add(name.rpartition(".")[2])
-    return sorted(found)
+    """The last names of the linear maps, but for the output embeddings."""
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = (nn.Linear, Conv1D)
+    head = network.get_output_embeddings()
+    parts = network.named_modules()
+    return sorted(
+        {n.rpartition(".")[2] for n, p in parts if isinstance(p, kinds) and p is not head}
+    )

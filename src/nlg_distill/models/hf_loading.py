@@ -143,7 +143,8 @@ def load(auto: str, path: str, options: Mapping[str, Any]) -> Any:
             **where, **options, dtype=torch.float32, output_loading_info=True
         )
     except OPENING as error:
-        raise UserError(f"path={path} cannot be loaded ({first_line(error)}): {ANEW}") from error
+        remedy = f": {ANEW}" if Path(path).exists() and not isinstance(error, ImportError) else ""
+        raise UserError(f"path={path} cannot be loaded ({first_line(error)}){remedy}") from error
     if missing := sorted(told["missing_keys"]):
         raise UserError(
             f"path={path} has no values for {len(missing)} parameters of {type(model).__name__}, "

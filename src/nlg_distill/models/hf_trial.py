@@ -38,9 +38,10 @@ def randomised(network: Any) -> Any:
 
 
 def with_larger_parameters(model: Any) -> Any:
-    """A copy of a model that was made at random, whose attention is all alike wherever it looks.
+    """A copy of a model that was made at random, but with parameters so large that each matters.
 
-    Nothing is drawn from the generator that parameters and dropout follow.
+    At its first small ones a model's attention is all alike, wherever it looks. Nothing is drawn
+    from the generator that parameters and dropout follow.
     """
     trial = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):

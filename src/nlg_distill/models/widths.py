@@ -44,8 +44,8 @@ class Axis:
 def attention_axes(name: str, head_size: int) -> tuple[Axis | None, ...]:
     """The axes of a parameter of a Transformer whose parts are named as in `transformer.py`.
 
-    None stands for the vocabulary. `hidden` is the width of what layers hand on; each attention has
-    heads of its own, and each layer a feed-forward width.
+    None stands for the vocabulary and for positions. `hidden` is the width of what layers hand on;
+    each attention has heads of its own, and each layer a feed-forward width.
     """
     *places, part, kind = name.split(".")
     hidden, place = Axis(("hidden",)), ".".join(places)

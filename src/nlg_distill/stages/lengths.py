@@ -1,4 +1,4 @@
-"""Texts that a student has too few positions for are found before its teacher is trained."""
+"""Texts that a model has too few positions for are found before anything is trained for it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,27 +23,35 @@ def refuse_too_long(
     tokenizer_folder: Path,
     further_tests: Path | None,
     *,
-    trains_on_gold: bool,
+    validates: bool,
+    trains: bool,
 ) -> None:
-    """Compares gold text with a student's positions: what it is scored on, and what trained on.
+    """Compares gold text with the positions of the model that is scored on it.
 
-    What a teacher writes is not known yet.
+    Args:
+        cfg: of the run.
+        corpus: its artifact.
+        tokenizer_folder: the artifact of the model's tokenizer.
+        further_tests: the artifact of further test sets, if there are any.
+        validates: whether the validation text counts too; else the training itself looks at it.
+        trains: whether the training text does. What a teacher writes is not known yet.
 
     Raises:
         UserError: at a text that is longer.
     """
     tokenizer = load_tokenizer(tokenizer_folder)
     with torch.device("meta"):
-        model = build_model(cfg.student_model, tokenizer.vocab_size)
+        model = build_model(cfg[f"{cfg.stage}_model"], tokenizer.vocab_size)
     if not model.bounded:
         return
-    training: Any = instantiate(cfg.student_training, _convert_="all")
-    validation = load_split(corpus, "validation")[: training.validation_pairs]
-    scored = [*validation, *load_split(corpus, "test")]
+    training: Any = instantiate(cfg[f"{cfg.stage}_training"], _convert_="all")
+    pairs = load_split(corpus, "test")
     if further_tests is not None:
-        scored += [p for name in cfg.data.further_tests for p in load_split(further_tests, name)]
-    examples = encode_pairs(scored, tokenizer)
-    if trains_on_gold:
+        pairs += [p for name in cfg.data.further_tests for p in load_split(further_tests, name)]
+    if validates:
+        pairs += load_split(corpus, "validation")[: training.validation_pairs]
+    examples = encode_pairs(pairs, tokenizer)
+    if trains:
         examples += short_enough(load_split(corpus, "train"), tokenizer, training.max_tokens)
     model.refuse_too_long(examples)
 
