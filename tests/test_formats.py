@@ -163,6 +163,11 @@ def test_a_format_overrides_the_name_and_a_wrong_one_is_refused(tmp_path, capsys
     assert capsys.readouterr().out.startswith("| |")
     with pytest.raises(UserError, match="no format 'pdf': there are md, latex, csv, html"):
         write_table([tmp_path], form="pdf")
+    with pytest.raises(UserError, match=r"table.xlsx has cannot be told .* one of .md, .tex"):
+        write_table([tmp_path], output=tmp_path / "table.xlsx")
+    assert not (tmp_path / "table.xlsx").exists()
+    with pytest.raises(UserError, match=r"there is no folder .*nowhere"):
+        write_table([tmp_path / "nowhere"])
 
 
 def test_runs_of_several_folders_are_one_table(tmp_path, capsys):

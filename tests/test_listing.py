@@ -80,12 +80,20 @@ def test_runs_are_sorted_the_best_first(tmp_path):
     assert names(chosen_runs(found, sort="beam_5/bleu", limit=2)) == ["a", "c"]
 
 
+def test_runs_are_sorted_by_the_score_that_a_search_optimises(tmp_path):
+    for name, bleu in [("a", 7.0), ("b", 9.0), ("c", 8.0)]:
+        leave_run(tmp_path / name, bleu=bleu, result={"best_validation_bleu": bleu})
+    found = listed_runs(tmp_path)
+    assert names(chosen_runs(found, sort="best_validation_bleu")) == ["b", "c", "a"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
         ({"status": "done"}, "no status 'done': there are running, finished, failed, killed"),
         ({"where": ["lr=0.1"]}, rf"no run has a setting 'lr': did you mean {LR} or teacher"),
         ({"where": ["lr"]}, "--where takes KEY=VALUE, got 'lr'"),
+        ({"sort": "mode_probability"}, "is better at its least or its largest is not known: sort"),
         ({"sort": "blue"}, "no run has a number at 'blue': there are beam_1/bleu"),
     ],
 )

@@ -328,6 +328,33 @@ def test_a_sweep_killed_three_times_ends_with_the_table_of_one_never_killed(home
     assert ours == theirs
 
 
+@pytest.mark.slow
+def test_processes_of_a_sweep_end_with_it_also_where_it_is_killed(home):
+    parallel = ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=1,2"]
+    process = begin(home, [*parallel, *settings(home, steps=2000)])
+    deadline = time.monotonic() + 120
+    while len(list(home.glob("runs/run/*/*/config.yaml"))) < 2:
+        assert time.monotonic() < deadline, (home / "log").read_text()
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)  # not its group
+    process.wait()
+    deadline = time.monotonic() + 30
+    while living := in_session(process.pid):
+        assert time.monotonic() < deadline, living
+        time.sleep(0.2)
+
+
+def in_session(number):
+    """The processes of a session that was begun as this one, but for ended ones."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, session = path.read_text().rpartition(") ")[2].split()[:4]
+            if int(session) == number and state != "Z":
+                found.append(path.parent.name)
+    return found
+
+
 def trials(home):
     import optuna
 

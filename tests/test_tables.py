@@ -132,6 +132,8 @@ CLAIM = (
     ("text", "message"),
     [
         ("title: T\nbaseline: A\nrows: [{row: A}]", "does not describe a table"),
+        ("title: T\nbaselin: A\nrows: []", "nothing reads baselin: did you mean baseline?"),
+        ("title: [T\nrows: []", "is no YAML: while parsing a flow sequence"),
         ("title: T\nbaseline: A\nrows: [{row: A, experiment: x}]\nclaim: []", "does not describe"),
         ("title: T\nbaseline: B\nrows: [{row: A, experiment: x}]", "does not have: B"),
         (f"{CLAIM}, minus: B}}]", "does not have: B"),

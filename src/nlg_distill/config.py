@@ -21,6 +21,13 @@ from nlg_distill.signatures import check_node, fits
 
 ROOT = Path(__file__).resolve().parents[2]
 CONF = ROOT / "conf"
+PACKAGES = {  # parts of a config that have another name than their group
+    "teacher_model": "model",
+    "student_model": "model",
+    "teacher_training": "training",
+    "student_training": "training",
+    "teacher_tokenizer": "tokenizer",
+}
 OURS = {  # what a training gives to the Trainer itself
     "accumulate_grad_batches",
     "callbacks",
@@ -138,8 +145,15 @@ def explain(error: Exception) -> str:
     near.sort(key=lambda name: name.count("."))
     if not near and (places := _takers(wrong)):
         return places
-    near = near or _nearest(wrong, names)
+    own = [] if root.endswith("loss") else _settings_of(root)
+    near = near or _nearest(wrong, own) or _nearest(wrong, names)
     return message + (f"\nDid you mean {' or '.join(near[:2])}?" if near else "")
+
+
+def _settings_of(root: str) -> list[str]:
+    """What the configs of a part's group set, whichever is chosen."""
+    files = sorted((CONF / PACKAGES.get(root, root)).glob("*.yaml"))
+    return [f"{root}.{key}" for file in files for key in _keys(OmegaConf.load(file))]  # type: ignore[arg-type]
 
 
 def _nearest(wrong: str, names: Sequence[str]) -> list[str]:

@@ -15,11 +15,12 @@ FACTS = ("packages", "python", "git_commit", "machine")
 def environment() -> dict[str, Any]:
     """The `FACTS` of this process."""
     commit = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--", ":/", ":(top,exclude)tables")  # results are none
+    known = _git("diff", "HEAD", "--name-only", "--", ":/", ":(top,exclude)tables")  # results
+    new = _git("ls-files", "--others", "--exclude-standard", "--", ":/src")
     facts = (
         {name: importlib.metadata.version(name) for name in PACKAGES},
         platform.python_version(),
-        f"{commit}-dirty" if changes else commit or None,
+        f"{commit}-dirty" if known or new else commit or None,
         f"{_processor()}, {os.cpu_count()} cores, {platform.system()}",
     )
     return dict(zip(FACTS, facts, strict=True))

@@ -86,7 +86,12 @@ def _comparison(
 
 def _format(form: str | None, output: Path | None) -> str:
     if form is None:
-        form = "md" if output is None else ENDINGS.get(output.suffix, "md")
+        form = "md" if output is None else ENDINGS.get(output.suffix)
+    if form is None:
+        raise UserError(
+            f"what format {output} has cannot be told from its name: end it with one of "
+            f"{', '.join(ENDINGS)}, or give --format"
+        )
     if form not in FORMATS:
         raise UserError(f"there is no format {form!r}: there are {', '.join(FORMATS)}")
     return form

@@ -201,7 +201,7 @@ def monitored(run: ComparedRun) -> tuple[str, Direction]:
 
 def better(metric: str, runs: Sequence[ComparedRun]) -> Direction | None:
     """Whether a metric is better at its `max` or its `min`; None if that is not known."""
-    name = metric.split("/")[-1]
+    name = metric.split("/")[-1].removeprefix("best_validation_")
     return BETTER.get(name) or dict(map(monitored, runs)).get(name)
 
 

@@ -54,6 +54,8 @@ def finished_runs(folder: Path) -> list[FinishedRun]:
     Raises:
         UserError: if there is none, or a `result.json` cannot be read.
     """
+    if not folder.exists():
+        raise UserError(f"there is no folder {folder}")
     runs = []
     for path in sorted(folder.rglob("result.json")):
         try:

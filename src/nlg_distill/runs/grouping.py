@@ -162,14 +162,14 @@ def _labels(rows: Sequence[ComparedRun], keys: Sequence[str]) -> list[str]:
 
 
 def _told_apart(rows: Sequence[ComparedRun]) -> list[str]:
-    """For each row the choices in which it differs from the others, and the fewest settings."""
+    """For each row what it was given and differs in from the others; else the fewest settings."""
     if len(rows) == 1:
         return [""]
     given = [k for row in rows for k in row.settings.given if _may_matter(k)]
     candidates = dict.fromkeys([*given, *_differing([row.identity for row in rows])])
     texts = [{key: _text(row, key) for key in candidates} for row in rows]
     needed = [key for key in candidates if len({text[key] for text in texts}) > 1]
-    for key in reversed([key for key in needed if not _is_choice(key, given)]):
+    for key in reversed([key for key in needed if key not in given]):
         rest = [other for other in needed if other != key]
         if len({tuple(text[k] for k in rest) for text in texts}) == len(rows):
             needed = rest
@@ -177,11 +177,6 @@ def _told_apart(rows: Sequence[ComparedRun]) -> list[str]:
     return [
         ", ".join(f"{names[k]}={text[k]}" for k in needed if text[k] != ABSENT) for text in texts
     ]
-
-
-def _is_choice(key: str, given: Sequence[str]) -> bool:
-    """Whether a key is of a group or a whole part that was given, such as `loss`."""
-    return key in given and ("@" in key or "." not in key)
 
 
 def _text(row: ComparedRun, key: str) -> str:

@@ -142,7 +142,13 @@ def chosen_runs(
 def _sorted(chosen: Sequence[ListedRun], runs: Sequence[ListedRun], metric: str) -> list[ListedRun]:
     finished = [run.finished for run in runs if run.finished]
     require_metric(metric, metrics_of(finished))
-    sign = -1 if better(metric, finished) == "max" else 1
+    direction = better(metric, finished)
+    if direction is None:
+        raise UserError(
+            f"whether {metric} is better at its least or its largest is not known: sort by "
+            f"another, such as perplexity"
+        )
+    sign = -1 if direction == "max" else 1
     having = [r for r in chosen if r.finished and known(r.finished.metrics, metric)]
     having.sort(key=lambda r: sign * lookup(r.finished.metrics, metric))  # type: ignore[union-attr]
     return [*having, *(run for run in chosen if run not in having)]

@@ -10,19 +10,11 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from nlg_distill.config import CONF
+from nlg_distill.config import CONF, PACKAGES
 from nlg_distill.errors import UserError
 
 ABSENT = "-"  # what stands for a setting that a run does not have
 TARGET = "_target_"
-PACKAGES = {  # parts of a config that have another name than their group
-    "teacher_model": "model",
-    "student_model": "model",
-    "teacher_training": "training",
-    "student_training": "training",
-    "teacher_loss": "loss",
-    "teacher_tokenizer": "tokenizer",
-}
 
 
 class Settings:

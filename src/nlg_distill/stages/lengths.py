@@ -53,7 +53,10 @@ def refuse_too_long(
     examples = encode_pairs(pairs, tokenizer)
     if trains:
         examples += short_enough(load_split(corpus, "train"), tokenizer, training.max_tokens)
-    model.refuse_too_long(examples)
+    try:
+        model.refuse_too_long(examples)
+    except UserError as error:
+        raise UserError(f"{cfg.stage}_model: {error}") from error
 
 
 def short_enough(pairs: Sequence[Pair], tokenizer: Tokenizer, max_tokens: int) -> list[Example]:

@@ -5,11 +5,14 @@ says so in its folder's `state.json` and does not stop the others; the program t
 tells of it at the end.
 """
 
+import functools
 import logging
 import os
 import re
 import shutil
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from nlg_distill.errors import UserError, described, explained, sentence
 
 LOG = "train.log"
+PARENT_EVERY = 2.0  # seconds
 log = logging.getLogger(__name__)
 
 
@@ -142,6 +146,8 @@ def kept_apart(hydra_cfg: HydraConf) -> Iterator[None]:
         return
     folder = Path(hydra_cfg.runtime.output_dir)
     alone = SweepWatch.folder is not None  # this is the process that was started
+    if not alone:
+        _end_with_parent()
     try:
         with nullcontext() if alone else _printing_to(folder / LOG):
             yield
@@ -150,6 +156,21 @@ def kept_apart(hydra_cfg: HydraConf) -> Iterator[None]:
         log.error("%s failed: %s", folder.name, described(error), exc_info=unforeseen)
     else:
         log.info("%s is done", folder.name)
+
+
+@functools.cache  # once in each process
+def _end_with_parent() -> None:
+    """Ends this process soon after the one that started it, also where that one was killed.
+
+    A launcher's processes would go on, and keep their memory when they are done.
+    """
+    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_EVERY)
+    os._exit(1)
 
 
 @contextmanager

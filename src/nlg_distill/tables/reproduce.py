@@ -16,7 +16,7 @@ from nlg_distill.rehearsal import rehearse
 from nlg_distill.runs.costs import teacher_work
 from nlg_distill.runs.finished import finished_runs
 from nlg_distill.stages.plan import plan
-from nlg_distill.stages.scores import result_paths
+from nlg_distill.stages.scores import DRAWN, result_paths
 from nlg_distill.store import Store, metadata
 from nlg_distill.tables.origin import command_of, origin_of
 from nlg_distill.tables.parts import Part, Run, known, lookup
@@ -119,7 +119,12 @@ def _refuse_unscored(spec: TableSpec, run: PlannedRun) -> None:
         there = [path for path in there if path.startswith("beam_") and "words" not in path]
         needed = [c.metric for c in spec.claims if c.row == run.row]
         needed += [c.other_metric or c.metric for c in spec.claims if c.other == run.row]
-    if missing := [path for path in needed if path not in there]:
+    missing = [path for path in needed if path not in there]
+    if missing and missing[0].startswith(f"{DRAWN}/") and task.writes and not cfg.scoring.draws:
+        raise UserError(
+            f"{run.row}: the table needs {missing[0]}, and no text is drawn: set scoring.draws=true"
+        )
+    if missing:
         raise UserError(
             f"{run.row}: the table needs {missing[0]}, and there will be {', '.join(there)}. Give "
             f"the table scores, best and claims of these, or the task other metrics"

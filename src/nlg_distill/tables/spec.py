@@ -1,7 +1,8 @@
 """What a table is, as data from conf/table: its rows, their seeds, and what it is to show."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -232,8 +233,12 @@ def _read(path: Path) -> TableSpec:
     if not path.is_file():
         names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
         raise UserError(f"there is no table {path.stem!r}; there are {names}")
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    try:
+        _refuse_unknown(raw)
         _check_types(raw)
         rows = [Row(**row) for row in raw.pop("rows")]
         claims = [Claim(**claim) for claim in raw.pop("claims", [])]
@@ -246,6 +251,14 @@ def _read(path: Path) -> TableSpec:
         return TableSpec(rows=rows, claims=claims, published=published, **raw)
     except (TypeError, KeyError, AttributeError, UserError) as error:
         raise UserError(f"{path} does not describe a table: {error}") from error
+
+
+def _refuse_unknown(raw: Mapping[str, Any]) -> None:
+    known = [field.name for field in fields(TableSpec)]
+    if unknown := sorted(set(raw) - set(known)):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise UserError(f"nothing reads {unknown[0]}: {hint}")
 
 
 def _check_types(raw: dict[str, Any]) -> None:

@@ -131,8 +131,9 @@ class Table:
             name, separator, _ = key.partition("_signature")
             if separator:
                 shown = {c.metric for c in self.spec.scores if c.metric.split("/")[-1] == name}
-                beam = f" (K={shown.pop().split('/')[-2][5:]})" if len(shown) == 1 else ""
-                made.append(f"{how_written(name)[0]}{beam}: {signature}")
+                way = shown.pop().split("/")[-2] if len(shown) == 1 else ""
+                told = f" ({way.replace('beam_', 'K=')})" if way else ""
+                made.append(f"{how_written(name)[0]}{told}: {signature}")
         further = first.get("further_tests", {}).items()
         sizes = [f" {name}: {scores['sentences']:,} sentences." for name, scores in further]
         return f"{note} {'; '.join(made)}{'.' if made else ''}".rstrip() + "".join(sizes)
