@@ -130,6 +130,11 @@ def test_labels_do_not_lie_on_each_other(tmp_path):
     shown = [t for t in picture.iter(f"{SVG}text") if (t.text or "").startswith("method_")]
     places = [(float(t.get("x")), float(t.get("y")), 6.6 * len(t.text)) for t in shown]
     assert len(places) > 20
+    below = {t.text for t in picture.iter(f"{SVG}text") if ": method_" in (t.text or "")}
+    numbers = {t.text for t in picture.iter(f"{SVG}text") if "label" in t.get("class", "")}
+    assert {line.partition(": ")[0] for line in below} < numbers
+    told = {t.text for t in shown} | {line.partition(": ")[2] for line in below}
+    assert told == {f"method_{number}" for number in range(60)}
     for i, (x, y, width) in enumerate(places):
         assert x >= LEFT
         assert x + width <= RIGHT

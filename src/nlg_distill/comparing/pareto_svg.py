@@ -4,12 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from textwrap import wrap
 
 from nlg_distill.errors import UserError
 from nlg_distill.runs.metric_facts import Direction
 
 WIDTH, HEIGHT = 800.0, 520.0
 LEFT, RIGHT, TOP, BOTTOM = 70.0, 780.0, 50.0, 430.0
+Box = tuple[float, float, float, float]
+LETTER = 6.6  # about the width of one
 STYLE = """
 .pareto text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .pareto .label { paint-order: stroke; stroke: #ffffff; stroke-width: 3px }
@@ -141,7 +144,9 @@ def draw(
     """The picture; `quality` says whether y is better at its `min` or its `max`."""
     front = [point.label for point in points if point.on_front]
     told = f"On the Pareto front: {'; '.join(front)}."
-    height = HEIGHT + 16 * len(notes)
+    labels, numbered = _labels(points, x, y)
+    below = [*(line for name in numbered for line in wrap(name, 120)), *notes]
+    height = HEIGHT + 16 * len(below)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="pareto" role="img" '
         f'viewBox="0 0 {WIDTH:.0f} {height:.0f}">',
@@ -155,11 +160,11 @@ def draw(
     ]
     for point in points:
         lines += _marked(point, x.place(point.x), y.place(point.y), x, y)
-    lines += _labels(points, x, y)
+    lines += labels
     lines.append(
         _text(LEFT, HEIGHT - 24, "Filled: on the Pareto front; no other beats it in both.")
     )
-    lines += [_text(LEFT, HEIGHT - 6 + 16 * i, note, "pale") for i, note in enumerate(notes)]
+    lines += [_text(LEFT, HEIGHT - 6 + 16 * i, note, "pale") for i, note in enumerate(below)]
     return "\n".join([*lines, "</svg>", ""])
 
 
@@ -203,30 +208,44 @@ def _marked(point: Point, at: float, height: float, x: Axis, y: Axis) -> list[st
     return [*lines, f'<circle class="{kind}" cx="{at:.1f}" cy="{height:.1f}" r="5"/>', "</g>"]
 
 
-def _labels(points: Sequence[Point], x: Axis, y: Axis) -> list[str]:
-    """Names beside the points, those of the front first; one that finds no room is left out."""
+def _labels(points: Sequence[Point], x: Axis, y: Axis) -> tuple[list[str], list[str]]:
+    """Names beside the points, those of the front first.
+
+    One that finds no room is a number there, and stands behind it in what is returned second.
+    """
     places = [(x.place(p.x), y.place(p.y)) for p in points]
     taken = [(at - 6, height - 6, at + 6, height + 6) for at, height in places]
-    lines = []
-    for number in sorted(range(len(points)), key=lambda i: not points[i].on_front):
-        point, (at, height) = points[number], places[number]
-        width = 6.6 * len(point.label)
-        for begin, base in (
-            (at + 7, height - 8),
-            (at + 7, height + 17),
-            (at - 7 - width, height - 8),
-            (at - 7 - width, height + 17),
-        ):
-            box = (begin, base - 11, begin + width, base + 3)
-            if _is_inside(box) and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                kind = "label" if point.on_front else "label pale"
-                lines.append(_text(begin, base, point.label, kind))
-                break
-    return lines
+    lines: list[str] = []
+    numbered: list[str] = []
+    for index in sorted(range(len(points)), key=lambda i: not points[i].on_front):
+        point, written = points[index], points[index].label
+        place = _room_for(written, *places[index], taken)
+        if place is None:
+            written = str(len(numbered) + 1)
+            numbered.append(f"{written}: {point.label}")
+            at, height = places[index]
+            place = _room_for(written, at, height, taken) or (at + 7, height - 8)
+        taken.append(_box(written, *place))
+        kind = "label" if point.on_front else "label pale"
+        lines.append(_text(*place, written, kind))
+    return lines, numbered
 
 
-Box = tuple[float, float, float, float]
+def _room_for(
+    text: str, at: float, height: float, taken: Sequence[Box]
+) -> tuple[float, float] | None:
+    """Where a text beside a point begins, so that it lies on nothing; None if there is no room."""
+    left = at - 7 - LETTER * len(text)
+    places = [(begin, base) for begin in (at + 7, left) for base in (height - 8, height + 17)]
+    for place in places:
+        box = _box(text, *place)
+        if _is_inside(box) and not any(_overlap(box, other) for other in taken):
+            return place
+    return None
+
+
+def _box(text: str, begin: float, base: float) -> Box:
+    return begin, base - 11, begin + LETTER * len(text), base + 3
 
 
 def _is_inside(box: Box) -> bool:

@@ -192,7 +192,7 @@ def _may_matter(key: str) -> bool:
     root, _, rest = key.partition(".")
     if root == "trainer" and rest:
         return rest in TRAINER
-    return root not in (*NO_MATTER, "name", "experiment")
+    return root not in (*NO_MATTER, "name", "experiment", "sweep")
 
 
 def _differing(identities: Sequence[Mapping[str, Any]]) -> list[str]:
