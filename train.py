@@ -4,6 +4,7 @@ python train.py experiment=seq_kd            one run
 python train.py -m loss=[nll],[nll,forward_kl] seed=1,2,3     a sweep; stages in common run once
 """
 
+import sys
 from pathlib import Path
 
 import hydra
@@ -34,5 +35,9 @@ if __name__ == "__main__":
     from nlg_distill.errors import explained
     from nlg_distill.sweeps.watch import reported
 
-    with explained(), reported():
-        main()
+    try:
+        with explained(), reported():
+            main()
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on with what is missing.", file=sys.stderr)
+        sys.exit(130)

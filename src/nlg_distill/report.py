@@ -116,7 +116,9 @@ def show_table(finished: FinishedTable, folder: Path) -> None:
     for begin in range(0, len(scores), at_once):
         title = "Other scores" if begin else finished.spec.title
         _show_part(title, finished.part, scores[begin : begin + at_once])
-    _show_part("What it costs", finished.part, finished.cost)
+    for begin in range(0, len(finished.cost), at_once):
+        title = "More of it" if begin else "What it costs"
+        _show_part(title, finished.part, finished.cost[begin : begin + at_once])
     notes = finished.notes()
     if finished.spec.equal_seconds:
         _show_part(EQUAL_TIME, finished.equal_time, finished.equal_time_columns)
