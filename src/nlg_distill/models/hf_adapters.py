@@ -32,7 +32,7 @@ def with_adapters(network: Any, lora: Any) -> Any:
             adapted = peft.get_peft_model(network, lora)
     except ValueError as error:
         hint = ""
-        if "arget modules" in str(error):
+        if "target modules" in str(error).lower():
             names = ", ".join(_matrices(network))
             hint = f" There are {names}; lora.target_modules=all-linear takes all of them"
         raise UserError(f"lora: {error}{hint}") from error
